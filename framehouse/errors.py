@@ -1,0 +1,139 @@
+"""Every error that framehouse raises on purpose, in one tree.
+
+    FramehouseError               what went wrong, a stable `code`, and a `hint`: what would be right
+    ├── ConfigError               a setting cannot be used
+    ├── EmbeddedError             the private database server
+    │   ├── NoServerError         no way to get a TimescaleDB on this machine
+    │   ├── InstallError          fetching or unpacking the server failed
+    │   └── StartError            the server is there but does not start
+    ├── WarehouseError            the database
+    │   ├── UnreachableError      no connection
+    │   ├── NotMigratedError      the schema is missing or older than this program
+    │   ├── DefinitionError       a rollup's stored definition differs from the code's
+    │   └── BuildError            dbt or a migration failed
+    ├── ContractError             what was sent does not keep the contract; carries `problems`
+    ├── NotFoundError             the thing asked for does not exist
+    ├── QueryError                a question that metrics cannot express
+    │   └── NoAnswerError         a sound question whose data is gone (raw dropped)
+    └── CollectError              measuring a command
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One bad field: where it is, what is wrong, what would be right."""
+
+    path: str
+    message: str
+    expected: str | None = None
+
+
+class FramehouseError(Exception):
+    """Base of the tree.
+
+    `code` is stable and meant for programs, the message for people, and `hint` is the command or the value
+    that mends it.
+    """
+
+    code: ClassVar[str] = "framehouse_error"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(FramehouseError):
+    """A setting cannot be used."""
+
+    code = "bad_setting"
+
+
+class EmbeddedError(FramehouseError):
+    """The private database server."""
+
+    code = "embedded_error"
+
+
+class NoServerError(EmbeddedError):
+    """There is no way to get a TimescaleDB on this machine."""
+
+    code = "no_server"
+
+
+class InstallError(EmbeddedError):
+    """Fetching or unpacking the server failed."""
+
+    code = "install_failed"
+
+
+class StartError(EmbeddedError):
+    """The server is installed but does not start."""
+
+    code = "start_failed"
+
+
+class WarehouseError(FramehouseError):
+    """The database refused or cannot be used."""
+
+    code = "warehouse_error"
+
+
+class UnreachableError(WarehouseError):
+    """No connection to the database."""
+
+    code = "unreachable"
+
+
+class NotMigratedError(WarehouseError):
+    """The schema is missing or older than this program."""
+
+    code = "not_migrated"
+
+
+class DefinitionError(WarehouseError):
+    """A rollup's stored definition differs from the one in the code."""
+
+    code = "definition_changed"
+
+
+class BuildError(WarehouseError):
+    """dbt or a migration failed."""
+
+    code = "build_failed"
+
+
+class ContractError(FramehouseError):
+    """What was sent does not keep the contract."""
+
+    code = "invalid"
+
+    def __init__(self, message: str, problems: list[Problem] | None = None, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = problems or []
+
+
+class NotFoundError(FramehouseError):
+    """The thing asked for does not exist."""
+
+    code = "not_found"
+
+
+class QueryError(FramehouseError):
+    """A question that the metric path cannot express."""
+
+    code = "bad_query"
+
+
+class NoAnswerError(QueryError):
+    """A sound question whose data is gone."""
+
+    code = "raw_dropped"
+
+
+class CollectError(FramehouseError):
+    """A command could not be measured."""
+
+    code = "collect_error"

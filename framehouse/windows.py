@@ -1,0 +1,128 @@
+"""Half-open windows of UTC instants, grains, and the calendar of IANA time zones.
+
+Days belong to people: a day, week or month is asked for in a zone and has 23, 24 or 25 hours. The finest grain
+is 15 minutes, because zones begin their days at :00, :15, :30 and :45.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from framehouse.errors import QueryError
+
+FINE = timedelta(minutes=15)
+
+
+class Grain(StrEnum):
+    """How long one bucket of an answer is. Weeks begin on Monday."""
+
+    FINE = "15min"
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+    @property
+    def is_calendar(self) -> bool:
+        """Whether the bucket follows a calendar (its length depends on the zone)."""
+        return self in {Grain.DAY, Grain.WEEK, Grain.MONTH}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """[start, end): both aware; kept in UTC."""
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        for name in ("start", "end"):
+            value: datetime = getattr(self, name)
+            if value.tzinfo is None:
+                raise QueryError(f"the window's {name} has no time zone", hint="give an aware datetime, such as UTC")
+            object.__setattr__(self, name, value.astimezone(UTC))
+        if self.end < self.start:
+            raise QueryError(f"the window ends ({self.end}) before it starts ({self.start})")
+
+    @classmethod
+    def last(cls, duration: timedelta, *, until: datetime | None = None) -> "Window":
+        """The window of the given length that ends now (or at `until`)."""
+        end = until or datetime.now(UTC)
+        return cls(end - duration, end)
+
+    @property
+    def is_empty(self) -> bool:
+        return self.start == self.end
+
+    def __contains__(self, instant: datetime) -> bool:
+        return self.start <= instant < self.end
+
+
+def zone(name: str) -> ZoneInfo:
+    """The IANA zone of that name. Raises QueryError for an unknown one."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise QueryError(f"{name!r} is no time zone", hint="give an IANA name such as Asia/Kolkata") from None
+
+
+def midnight(day: date, tz: ZoneInfo) -> datetime:
+    """The instant a local day begins, in UTC.
+
+    Where a change of clocks skips midnight the day begins at the change; where it repeats midnight, at the first.
+    PostgreSQL's `timestamp at time zone` resolves a skipped midnight to the same instant.
+    """
+    return datetime.combine(day, time(), tz).astimezone(UTC)
+
+
+def floor(instant: datetime, grain: Grain, tz: ZoneInfo) -> datetime:
+    """The start (UTC) of the bucket that holds an instant."""
+    if not grain.is_calendar:
+        width = FINE if grain is Grain.FINE else timedelta(hours=1)
+        if grain is Grain.HOUR:
+            offset = instant.astimezone(tz).utcoffset() or timedelta()
+            return _floor_utc(instant + offset, width) - offset
+        return _floor_utc(instant, width)
+    day = instant.astimezone(tz).date()
+    if grain is Grain.WEEK:
+        day -= timedelta(days=day.weekday())
+    elif grain is Grain.MONTH:
+        day = day.replace(day=1)
+    return midnight(day, tz)
+
+
+def ceil(instant: datetime, grain: Grain, tz: ZoneInfo) -> datetime:
+    """The first bucket start (UTC) at or after an instant."""
+    start = floor(instant, grain, tz)
+    return start if start == instant else following(start, grain, tz)
+
+
+def following(start: datetime, grain: Grain, tz: ZoneInfo) -> datetime:
+    """The start (UTC) of the bucket after the one that starts at `start`."""
+    if grain is Grain.FINE:
+        return start + FINE
+    if grain is Grain.HOUR:
+        return start + timedelta(hours=1)
+    day = start.astimezone(tz).date()
+    if grain is Grain.DAY:
+        day += timedelta(days=1)
+    elif grain is Grain.WEEK:
+        day += timedelta(days=7)
+    else:
+        day = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+    return midnight(day, tz)
+
+
+def starts(window: Window, grain: Grain, tz: ZoneInfo) -> Iterator[datetime]:
+    """The starts (UTC) of all buckets that touch a window, in order."""
+    start = floor(window.start, grain, tz)
+    while start < window.end:
+        yield start
+        start = following(start, grain, tz)
+
+
+def _floor_utc(instant: datetime, width: timedelta) -> datetime:
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return epoch + (instant - epoch) // width * width
