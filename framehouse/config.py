@@ -95,7 +95,8 @@ def _home(env: Mapping[str, str]) -> Path:
         path = Path(given).expanduser()
         if not path.is_absolute():
             raise ConfigError(
-                f"FRAMEHOUSE_HOME is {given!r}, a relative path", hint="give an absolute path such as /srv/framehouse"
+                f"FRAMEHOUSE_HOME is {given!r}, a relative path",
+                hint="give an absolute path such as /srv/framehouse",
             )
         return path
     if os.geteuid() == 0:
@@ -122,7 +123,8 @@ def _zone(env: Mapping[str, str]) -> str | None:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise ConfigError(
-            f"FRAMEHOUSE_STUDIO_ZONE is {name!r}, which is no time zone", hint="give an IANA name such as Asia/Kolkata"
+            f"FRAMEHOUSE_STUDIO_ZONE is {name!r}, which is no time zone",
+            hint="give an IANA name such as Asia/Kolkata",
         ) from None
     return name
 

@@ -1,21 +1,21 @@
 """Every error that framehouse raises on purpose, in one tree.
 
-    FramehouseError               what went wrong, a stable `code`, and a `hint`: what would be right
-    ├── ConfigError               a setting cannot be used
-    ├── EmbeddedError             the private database server
-    │   ├── NoServerError         no way to get a TimescaleDB on this machine
-    │   ├── InstallError          fetching or unpacking the server failed
-    │   └── StartError            the server is there but does not start
-    ├── WarehouseError            the database
-    │   ├── UnreachableError      no connection
-    │   ├── NotMigratedError      the schema is missing or older than this program
-    │   ├── DefinitionError       a rollup's stored definition differs from the code's
-    │   └── BuildError            dbt or a migration failed
-    ├── ContractError             what was sent does not keep the contract; carries `problems`
-    ├── NotFoundError             the thing asked for does not exist
-    ├── QueryError                a question that metrics cannot express
-    │   └── NoAnswerError         a sound question whose data is gone (raw dropped)
-    └── CollectError              measuring a command
+FramehouseError               what went wrong, a stable `code`, and a `hint`: what would be right
+├── ConfigError               a setting cannot be used
+├── EmbeddedError             the private database server
+│   ├── NoServerError         no way to get a TimescaleDB on this machine
+│   ├── InstallError          fetching or unpacking the server failed
+│   └── StartError            the server is there but does not start
+├── WarehouseError            the database
+│   ├── UnreachableError      no connection
+│   ├── NotMigratedError      the schema is missing or older than this program
+│   ├── DefinitionError       a rollup's stored definition differs from the code's
+│   └── BuildError            dbt or a migration failed
+├── ContractError             what was sent does not keep the contract; carries `problems`
+├── NotFoundError             the thing asked for does not exist
+├── QueryError                a question that metrics cannot express
+│   └── NoAnswerError         a sound question whose data is gone (raw dropped)
+└── CollectError              measuring a command
 """
 
 from dataclasses import dataclass
@@ -110,7 +110,9 @@ class ContractError(FramehouseError):
 
     code = "invalid"
 
-    def __init__(self, message: str, problems: list[Problem] | None = None, *, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, problems: list[Problem] | None = None, *, hint: str | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.problems = problems or []
 

@@ -51,7 +51,9 @@ def unit_of(name: str) -> Unit:
         return _BY_SUFFIX[suffix]
     except KeyError:
         known = ", ".join(_BY_SUFFIX)
-        raise ConfigError(f"the name {name!r} does not end in a unit", hint=f"end it in one of: {known}") from None
+        raise ConfigError(
+            f"the name {name!r} does not end in a unit", hint=f"end it in one of: {known}"
+        ) from None
 
 
 def mib_from_bytes(size: float) -> float:

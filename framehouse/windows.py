@@ -41,7 +41,9 @@ class Window:
         for name in ("start", "end"):
             value: datetime = getattr(self, name)
             if value.tzinfo is None:
-                raise QueryError(f"the window's {name} has no time zone", hint="give an aware datetime, such as UTC")
+                raise QueryError(
+                    f"the window's {name} has no time zone", hint="give an aware datetime, such as UTC"
+                )
             object.__setattr__(self, name, value.astimezone(UTC))
         if self.end < self.start:
             raise QueryError(f"the window ends ({self.end}) before it starts ({self.start})")

@@ -1,0 +1,64 @@
+"""What commands share for talking to people: a reporter that draws on the terminal's standard error."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+err = Console(stderr=True, highlight=False)
+out = Console(highlight=False)
+
+
+class TerminalReporter:
+    """Draws steps and bars; on a pipe or in a log it prints one plain line a step."""
+
+    def __init__(self, console: Console = err) -> None:
+        self._console = console
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._text = ""
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._progress = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=28),
+                TextColumn("{task.fields[detail]}"),
+                TimeElapsedColumn(),
+                console=self._console,
+            )
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            if self._task is not None and error is None:
+                self._finish(self._task)
+            self._progress.stop()
+
+    def step(self, text: str) -> None:
+        self._text = text
+        if self._progress is None:
+            self._console.print(f"  {text}", markup=False)
+            return
+        if self._task is not None:
+            self._finish(self._task)
+        self._task = self._progress.add_task(text, total=None, detail="")
+
+    def advance(self, done: float, total: float, text: str = "") -> None:
+        if self._progress is None:
+            return
+        if self._task is None:
+            self.step("")
+        assert self._task is not None
+        self._progress.update(self._task, completed=done, total=total, detail=text)
+
+    def _finish(self, task: TaskID) -> None:
+        assert self._progress is not None
+        total = self._progress.tasks[task].total or 1
+        self._progress.update(task, total=total, completed=total, detail="")
+        self._progress.stop_task(task)
