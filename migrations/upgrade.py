@@ -119,7 +119,9 @@ def _wait_for_turn(connection: Connection, report: Reporter) -> None:
 @contextmanager
 def _connected(url: str) -> Iterator[Connection]:
     engine = create_engine(
-        sqlalchemy_url(url), poolclass=NullPool, connect_args={"application_name": quote("framehouse migrate")}
+        sqlalchemy_url(url),
+        poolclass=NullPool,
+        connect_args={"application_name": quote("framehouse migrate")},
     )
     try:
         connection = engine.connect()

@@ -44,6 +44,7 @@ create table ops.rollups (
     definition text not null,
     definition_hash text not null,
     studio_zone text not null,
+    recompute text,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now()
 );

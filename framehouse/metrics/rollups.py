@@ -1,0 +1,113 @@
+"""The rollup catalogue: which cells exist, by which dimensions and how fine, and which parts they keep."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from framehouse.metrics.quantities import ATTEMPT_PARTS, HEARTBEAT_PARTS, HISTOGRAM_PARTS, Part
+from framehouse.windows import Grain
+
+
+@dataclass(frozen=True)
+class Source:
+    """A hypertable of raw facts. `dimensions` maps what people ask by to the column that holds it."""
+
+    name: str
+    table: str
+    time: str
+    dimensions: dict[str, str]
+    parts: tuple[Part, ...]
+
+    @cached_property
+    def part(self) -> dict[str, Part]:
+        return {part.name: part for part in self.parts}
+
+
+@dataclass(frozen=True)
+class Rollup:
+    """Cells of one grain by some dimensions. `finer` names the rollup they are computed from; None: from raw."""
+
+    name: str
+    source: Source
+    grain: Grain
+    dimensions: tuple[str, ...]
+    parts: tuple[Part, ...]
+    finer: str | None
+    prose: str
+
+    @cached_property
+    def part_names(self) -> frozenset[str]:
+        return frozenset(part.name for part in self.parts)
+
+    def has(self, dimensions: frozenset[str], parts: frozenset[str]) -> bool:
+        """Whether a question by these dimensions about these parts can be answered from it."""
+        return dimensions <= set(self.dimensions) and parts <= self.part_names
+
+
+ATTEMPTS = Source(
+    name="attempts",
+    table="telemetry.performance_metrics",
+    time="finished_at",
+    dimensions={
+        "workflow": "workflow_id",
+        "tier": "tier_id",
+        "worker": "worker_id",
+        "project": "project_id",
+        "character": "character_id",
+        "scene": "scene_id",
+        "scene_type": "scene_type_id",
+        "variant": "variant",
+        "outcome": "outcome",
+        "gpu_model": "host_gpu_model",
+    },
+    parts=(*ATTEMPT_PARTS, *HISTOGRAM_PARTS),
+)
+
+HEARTBEATS = Source(
+    name="heartbeats",
+    table="telemetry.worker_heartbeats",
+    time="covered_from",
+    dimensions={"worker": "worker_id"},
+    parts=HEARTBEAT_PARTS,
+)
+
+#: Where the names of a dimension's ids are; dimensions not listed hold their value themselves.
+NAMES: dict[str, str] = {
+    "workflow": "studio.workflows",
+    "tier": "studio.resolution_tiers",
+    "worker": "studio.workers",
+    "project": "studio.projects",
+    "character": "studio.characters",
+    "scene": "studio.scenes",
+    "scene_type": "studio.scene_types",
+}
+
+ROLLUPS: tuple[Rollup, ...] = (
+    Rollup(
+        "attempts_by_workflow_fine", ATTEMPTS, Grain.FINE, ("workflow", "tier"), ATTEMPT_PARTS, None,
+        "Attempts by workflow and tier, every 15 minutes.",
+    ),
+    Rollup(
+        "attempts_by_worker_fine", ATTEMPTS, Grain.FINE, ("worker",), ATTEMPT_PARTS, None,
+        "Attempts by worker, every 15 minutes.",
+    ),
+    Rollup(
+        "attempts_by_workflow_daily", ATTEMPTS, Grain.DAY, ("workflow", "tier"), ATTEMPT_PARTS,
+        "attempts_by_workflow_fine", "Attempts by workflow and tier, every day of the studio.",
+    ),
+    Rollup(
+        "attempts_by_worker_workflow_daily", ATTEMPTS, Grain.DAY, ("worker", "workflow", "tier"), ATTEMPT_PARTS, None,
+        "Attempts by worker, workflow and tier, every day of the studio.",
+    ),
+    Rollup(
+        "attempt_quantiles_by_workflow_daily", ATTEMPTS, Grain.DAY, ("workflow", "tier"), HISTOGRAM_PARTS, None,
+        "Histograms of attempts by workflow and tier, every day of the studio.",
+    ),
+    Rollup(
+        "heartbeats_by_worker_fine", HEARTBEATS, Grain.FINE, ("worker",), HEARTBEAT_PARTS, None,
+        "What workers did, every 15 minutes.",
+    ),
+    Rollup(
+        "heartbeats_by_worker_daily", HEARTBEATS, Grain.DAY, ("worker",), HEARTBEAT_PARTS,
+        "heartbeats_by_worker_fine", "What workers did, every day of the studio.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,136 @@
+"""Building rollups and marts with dbt, in this process: `framehouse build`."""
+
+import json
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from psycopg.conninfo import conninfo_to_dict
+
+import framehouse
+from framehouse.errors import BuildError, ConfigError, DefinitionError
+from framehouse.progress import SILENT, Reporter
+from framehouse.warehouse.maintain import backlog, maintain
+from framehouse.warehouse.pool import Warehouse
+
+OWNER = "framehouse_owner"
+
+
+def build(
+    warehouse: Warehouse,
+    *,
+    log_dir: Path,
+    studio_zone: str | None = None,
+    command: tuple[str, ...] = ("run",),
+    report: Reporter = SILENT,
+) -> None:
+    """Run dbt, then compute the cells of what is new.
+
+    What did not change is not touched. The log is kept in `log_dir`/dbt.log. `studio_zone` counts at the first build
+    only. Raises DefinitionError for a changed rollup or another zone, BuildError for anything else that dbt refused.
+    """
+    zone = fix_studio_zone(warehouse, studio_zone)
+    report.step("building rollups and marts with dbt")
+    with profile(warehouse.url) as profiles:
+        run_dbt([*command], profiles=profiles, studio_zone=zone, log_dir=log_dir, report=report)
+    waiting = backlog(warehouse)
+    if waiting.total:
+        report.step(f"computing cells ({waiting.total} buckets wait)")
+        maintain(warehouse, report)
+
+
+def project_dir() -> Path:
+    """Where the dbt project is: inside an installed wheel, or beside the package in a checkout."""
+    package = Path(framehouse.__file__).parent
+    for folder in (package / "dbt_project", package.parent / "dbt_project"):
+        if (folder / "dbt_project.yml").is_file():
+            return folder
+    raise BuildError("the dbt project is missing from this installation", hint="reinstall framehouse")
+
+
+def fix_studio_zone(warehouse: Warehouse, wanted: str | None) -> str:
+    """The studio's zone: the one fixed at the first build, which this may be.
+
+    Raises DefinitionError when another one is asked for, ConfigError when the server does not know it.
+    """
+    with warehouse.session() as session:
+        fixed: str | None = session.value("maintain.studio_zone")
+        if fixed is None:
+            fixed = wanted or "UTC"
+            if not session.value("maintain.is_zone", [fixed]):
+                raise ConfigError(
+                    f"the database server does not know the zone {fixed!r}", hint="give another name of it"
+                )
+            session.run("maintain.fix_studio_zone", [fixed])
+    if wanted is not None and wanted != fixed:
+        raise DefinitionError(
+            f"the studio's zone is {fixed}, fixed at the first build, and cannot become {wanted}",
+            hint=f"unset FRAMEHOUSE_STUDIO_ZONE or set it to {fixed}; any zone can be asked for when reading",
+        )
+    return fixed
+
+
+@contextmanager
+def profile(url: str) -> Iterator[Path]:
+    """A folder with a dbt profile for a libpq URL."""
+    given: dict[str, Any] = dict(conninfo_to_dict(url))
+    output = {
+        "type": "postgres",
+        "host": given.get("host") or "localhost",
+        "port": int(given.get("port") or 5432),
+        "user": given.get("user") or "",
+        "pass": given.get("password") or "",
+        "dbname": given.get("dbname") or "",
+        "schema": "mart",
+        "role": OWNER,
+        "threads": 1,
+        "application_name": "framehouse build",
+    }
+    output |= {key: given[key] for key in ("sslmode", "sslcert", "sslkey", "sslrootcert") if key in given}
+    with TemporaryDirectory(prefix="framehouse-dbt-") as folder:
+        path = Path(folder)
+        # JSON is YAML, and quotes whatever a password holds.
+        document = {"framehouse": {"target": "warehouse", "outputs": {"warehouse": output}}}
+        (path / "profiles.yml").touch(mode=0o600)
+        (path / "profiles.yml").write_text(json.dumps(document), encoding="utf-8")
+        yield path
+
+
+def run_dbt(command: list[str], *, profiles: Path, studio_zone: str, log_dir: Path, report: Reporter) -> None:
+    """Run one dbt command in this process. Raises DefinitionError or BuildError with what dbt said."""
+    from dbt.cli.main import dbtRunner  # noqa: PLC0415 - seconds of imports that only a build pays for
+
+    log_dir.mkdir(parents=True, exist_ok=True)
+
+    def on_event(event: Any) -> None:
+        if event.info.name == "LogStartLine":
+            report.advance(event.data.index - 1, event.data.total, event.data.description.split(" ")[-1])
+
+    result = dbtRunner(callbacks=[on_event]).invoke(
+        [
+            *command,
+            "--project-dir", str(project_dir()),
+            "--profiles-dir", str(profiles),
+            "--target-path", str(profiles / "target"),
+            "--log-path", str(log_dir),
+            "--log-level", "none",
+            "--log-level-file", "info",
+            "--vars", json.dumps({"studio_zone": studio_zone}),
+            "--no-use-colors-file",
+            "--no-partial-parse",
+        ]
+    )  # fmt: skip
+    if result.success:
+        return
+    log = log_dir / "dbt.log"
+    said = str(result.exception) if result.exception else _failures(result.result)
+    if "was built from another definition" in said or "is fixed at the first build" in said:
+        raise DefinitionError(said, hint=f"the whole log is in {log}")
+    raise BuildError(f"dbt failed: {said}", hint=f"the whole log is in {log}")
+
+
+def _failures(result: Any) -> str:
+    failed = [r for r in result or () if str(r.status) in {"error", "fail", "runtime error"}]
+    return "; ".join(f"{r.node.name}: {(r.message or '').strip()}" for r in failed) or "see the log"

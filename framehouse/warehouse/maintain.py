@@ -1,0 +1,175 @@
+"""Keeping the cells of rollups up to date: `framehouse maintain`.
+
+Readers never wait for this and never see a wrong number, because the views compute touched buckets from their source;
+it only makes them faster. The order is what makes it safe: read marks, recompute their buckets, delete exactly those
+marks. A mark that arrives meanwhile stays, and its bucket is recomputed once more.
+
+On the Apache edition a round is one READ COMMITTED transaction. On Community `refresh_continuous_aggregate` cannot run
+in one, so marks stay until it has returned; killed at any point, the next round does the same work again.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from framehouse.progress import SILENT, Reporter
+from framehouse.warehouse.pool import Session, Warehouse
+from framehouse.windows import FINE
+
+SOURCES = ("attempts", "heartbeats")
+_FINE_A_ROUND = 192
+_DAYS_A_ROUND = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits to be recomputed: marks of fine buckets and of days, and buckets of new rollups."""
+
+    touched_buckets: int
+    touched_days: int
+    pending_buckets: int
+
+    @property
+    def total(self) -> int:
+        return self.touched_buckets + self.touched_days + self.pending_buckets
+
+
+@dataclass(frozen=True, slots=True)
+class _Rollup:
+    name: str
+    source: str
+    grain: str
+    cells: str
+    studio_zone: str
+    recompute: str | None
+
+
+#: Brings the cells of some buckets of a rollup up to date.
+_Recompute = Callable[[Session, _Rollup, Sequence[datetime]], None]
+
+
+def backlog(warehouse: Warehouse) -> Backlog:
+    """What waits at this moment."""
+    with warehouse.session() as session:
+        return session.records(Backlog, "maintain.backlog")[0]
+
+
+def maintain(warehouse: Warehouse, report: Reporter = SILENT) -> int:
+    """Work the backlog off; the number of buckets recomputed (0 also when another maintainer is at work).
+
+    Safe to kill at any moment and to call as often as one likes.
+    """
+    with warehouse.session() as session:
+        is_community = session.value("maintain.is_community")
+    if is_community:
+        return _with_session_lock(warehouse, report)
+    done = 0
+    total = backlog(warehouse).total
+    while recomputed := _apache_round(warehouse):
+        done += recomputed
+        report.advance(done, max(total, done), f"{done} buckets")
+    return done
+
+
+def _apache_round(warehouse: Warehouse) -> int:
+    with warehouse.session() as session:
+        # READ COMMITTED: the marks are read after the lock was got, the rows after the marks.
+        if not session.value("maintain.lock"):
+            return 0
+        session.run("maintain.forget_below_fence")
+        return _round(session, _recompute_apache)
+
+
+def _with_session_lock(warehouse: Warehouse, report: Reporter) -> int:
+    done = 0
+    with warehouse.autocommit() as session:
+        if not session.value("maintain.lock_session"):
+            return 0
+        total = session.records(Backlog, "maintain.backlog")[0].total
+        session.run("maintain.forget_below_fence")
+        while recomputed := _round(session, _refresh_community):
+            done += recomputed
+            report.advance(done, max(total, done), f"{done} buckets")
+        session.value("maintain.unlock_session")
+    return done
+
+
+def _round(session: Session, recompute: _Recompute) -> int:
+    """One bounded step of everything that waits; the number of buckets recomputed."""
+    rollups = session.records(_Rollup, "maintain.rollups")
+    done = 0
+    for source in SOURCES:
+        own = [rollup for rollup in rollups if rollup.source == source]
+        done += _touched_buckets(session, source, own, recompute)
+        done += _touched_days(session, source, own, recompute)
+    return done + _pending(session, rollups, recompute)
+
+
+def _touched_buckets(session: Session, source: str, rollups: list[_Rollup], recompute: _Recompute) -> int:
+    marks = session.rows("maintain.touched_buckets", {"source": source, "limit": _FINE_A_ROUND})
+    if not marks:
+        return 0
+    buckets = [mark["bucket"] for mark in marks]
+    for rollup in rollups:
+        if rollup.grain == "fine":
+            recompute(session, rollup, buckets)
+    zone = next((rollup.studio_zone for rollup in rollups if rollup.grain == "day"), None)
+    # One statement each, and the days first: killed between them, a day is recomputed twice, never forgotten.
+    session.run("maintain.add_touched_days", {"source": source, "buckets": buckets, "zone": zone})
+    session.run("maintain.delete_bucket_marks", [[i for mark in marks for i in mark["ids"]]])
+    return len(buckets)
+
+
+def _touched_days(session: Session, source: str, rollups: list[_Rollup], recompute: _Recompute) -> int:
+    marks = session.rows("maintain.touched_days", {"source": source, "limit": _DAYS_A_ROUND})
+    if not marks:
+        return 0
+    days = [mark["bucket"] for mark in marks]
+    for rollup in rollups:
+        if rollup.grain == "day":
+            recompute(session, rollup, days)
+    session.run("maintain.delete_day_marks", [[i for mark in marks for i in mark["ids"]]])
+    return len(days)
+
+
+def _pending(session: Session, rollups: list[_Rollup], recompute: _Recompute) -> int:
+    """A step of the first rollup's backfill that is not done, newest buckets first; fine ones before daily ones."""
+    for rollup in rollups:
+        limit = _FINE_A_ROUND if rollup.grain == "fine" else _DAYS_A_ROUND
+        rows = session.rows("maintain.pending", {"rollup": rollup.name, "limit": limit})
+        if rows:
+            buckets = sorted(row["bucket"] for row in rows)
+            recompute(session, rollup, buckets)
+            session.run("maintain.delete_pending", {"rollup": rollup.name, "buckets": buckets})
+            return len(buckets)
+    return 0
+
+
+def _recompute_apache(session: Session, rollup: _Rollup, buckets: Sequence[datetime]) -> None:
+    """Cells are a table: delete, then insert from the source."""
+    assert rollup.recompute is not None
+    session.delete_buckets(rollup.cells, buckets)
+    session.run_text(rollup.recompute, [list(buckets)])
+
+
+def _refresh_community(session: Session, rollup: _Rollup, buckets: Sequence[datetime]) -> None:
+    """Cells are a continuous aggregate: refresh the ranges that the buckets make up."""
+    for start, end in _ranges(session, rollup, buckets):
+        session.refresh(rollup.cells, start, end)
+
+
+def _ranges(
+    session: Session, rollup: _Rollup, buckets: Iterable[datetime]
+) -> list[tuple[datetime, datetime]]:
+    """Half-open ranges that cover the buckets, neighbours joined."""
+    found: list[tuple[datetime, datetime]] = []
+    for start in sorted(buckets):
+        if rollup.grain == "fine":
+            end = start + FINE
+        else:
+            end = session.value("maintain.next_day", {"day": start, "zone": rollup.studio_zone})
+        if found and found[-1][1] == start and end - found[-1][0] <= timedelta(days=7):
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+    return found

@@ -1,0 +1,193 @@
+"""Connections to the warehouse, and the session in which statements run."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+from urllib.parse import urlsplit
+
+import psycopg
+import psycopg.errors
+import psycopg.types.json
+import psycopg_pool
+from psycopg import sql as _sql
+from psycopg.rows import class_row, dict_row, tuple_row
+
+from framehouse.errors import NotMigratedError, UnreachableError, WarehouseError
+from framehouse.warehouse.statements import statement
+
+Json = psycopg.types.json.Jsonb
+T = TypeVar("T")
+Params = Mapping[str, Any] | Sequence[Any] | None
+
+#: A warm session that writes into a chunk while retention drops it gets XX000; once more finds the chunk gone.
+_RETRIED = (
+    psycopg.errors.InternalError_,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+)
+
+
+class Session:
+    """One connection within one transaction. Statements are given by name (`attempts.page`) or compiled text."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def rows(self, name: str, params: Params = None) -> list[dict[str, Any]]:
+        """All rows of a named statement, as dicts."""
+        with self._connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(statement(name), params).fetchall()
+
+    def records(self, kind: type[T], name: str, params: Params = None) -> list[T]:
+        """All rows of a named statement, each a `kind` (a dataclass with the columns' names)."""
+        with self._connection.cursor(row_factory=class_row(kind)) as cursor:
+            return cursor.execute(statement(name), params).fetchall()
+
+    def row(self, name: str, params: Params = None) -> dict[str, Any] | None:
+        """The first row of a named statement, or None."""
+        with self._connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(statement(name), params).fetchone()
+
+    def value(self, name: str, params: Params = None) -> Any:
+        """The first column of the first row of a named statement, or None."""
+        with self._connection.cursor(row_factory=tuple_row) as cursor:
+            row = cursor.execute(statement(name), params).fetchone()
+            return None if row is None else row[0]
+
+    def run(self, name: str, params: Params = None) -> int:
+        """Run a named statement; the number of rows that it changed."""
+        return self._connection.execute(statement(name), params).rowcount
+
+    def run_many(self, name: str, params: Iterable[Params]) -> None:
+        """Run a named statement once for each set of parameters, in as few round trips as the server allows."""
+        with self._connection.cursor() as cursor:
+            cursor.executemany(statement(name), cast("Iterable[Any]", params))
+
+    def run_text(self, text: str, params: Params = None) -> int:
+        """Run text that was compiled or stored, never typed by a person."""
+        return self._connection.execute(text, params).rowcount
+
+    def table(self, text: str, params: Params = None) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Column names and rows of compiled text."""
+        with self._connection.cursor(row_factory=tuple_row) as cursor:
+            cursor.execute(text, params)
+            return [column.name for column in cursor.description or ()], cursor.fetchall()
+
+    def copy_in(self, table: str, columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> None:
+        """Binary COPY of rows into `schema.table`; `columns` maps each column to its type's name."""
+        text = _sql.SQL("copy {} ({}) from stdin (format binary)").format(
+            _sql.Identifier(*table.split(".")), _sql.SQL(", ").join(map(_sql.Identifier, columns))
+        )
+        with self._connection.cursor() as cursor, cursor.copy(text) as copy:
+            copy.set_types(list(columns.values()))
+            for row in rows:
+                copy.write_row(row)
+
+    def delete_buckets(self, cells: str, buckets: Sequence[datetime]) -> None:
+        """Delete the cells of some buckets from a rollup's table (`schema.table`)."""
+        table = _sql.Identifier(*cells.split("."))
+        self._connection.execute(
+            _sql.SQL("delete from {} where bucket = any(%s)").format(table), [list(buckets)]
+        )
+
+    def refresh(self, cells: str, start: datetime, end: datetime) -> None:
+        """Refresh a continuous aggregate (`schema.name`) over [start, end). Outside any transaction."""
+        self._connection.execute("call refresh_continuous_aggregate(%s, %s, %s)", [cells, start, end])
+
+    def commit(self) -> None:
+        """Commit what was done so far; the session goes on in a new transaction."""
+        self._connection.commit()
+
+
+class Warehouse:
+    """A pool of connections to one database. Use it as a context manager or close it.
+
+    Raises UnreachableError when there is no server, NotMigratedError when its schema is missing.
+    """
+
+    def __init__(self, url: str, *, max_size: int = 8, name: str = "framehouse") -> None:
+        self.url = url
+        self._pool = psycopg_pool.ConnectionPool(
+            url,
+            min_size=0,
+            max_size=max_size,
+            max_idle=60,
+            open=False,
+            kwargs={"application_name": name, "autocommit": False},
+            check=psycopg_pool.ConnectionPool.check_connection,
+        )
+        try:
+            with psycopg.connect(url, connect_timeout=10):
+                pass
+        except psycopg.OperationalError as error:
+            raise UnreachableError(
+                f"no connection to the warehouse at {_redacted(url)}: {_brief(error)}", hint="framehouse up"
+            ) from error
+        self._pool.open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pool.close()
+
+    @contextmanager
+    def session(self, *, is_snapshot: bool = False) -> Iterator[Session]:
+        """A session in one transaction, committed at the end, rolled back on an error.
+
+        `is_snapshot` reads everything as of one instant (REPEATABLE READ, read only).
+        """
+        try:
+            with self._pool.connection() as connection:
+                if is_snapshot:
+                    connection.execute("set transaction isolation level repeatable read read only")
+                yield Session(connection)
+        except (psycopg.OperationalError, psycopg_pool.PoolTimeout) as error:
+            raise UnreachableError(
+                f"the warehouse went away: {_brief(error)}", hint="framehouse status"
+            ) from error
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+            raise NotMigratedError(
+                f"the warehouse lacks something: {_brief(error)}",
+                hint="framehouse up (or migrate, then build)",
+            ) from error
+
+    @contextmanager
+    def autocommit(self) -> Iterator[Session]:
+        """A session whose statements each commit by themselves (what some TimescaleDB procedures insist on)."""
+        try:
+            with psycopg.connect(
+                self.url, autocommit=True, application_name="framehouse maintain"
+            ) as connection:
+                yield Session(connection)
+        except psycopg.OperationalError as error:
+            raise UnreachableError(
+                f"the warehouse went away: {_brief(error)}", hint="framehouse status"
+            ) from error
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Whether the same transaction, run once more, may succeed."""
+    return isinstance(error, _RETRIED)
+
+
+def database_error(error: BaseException) -> WarehouseError | None:
+    """A refusal by the database as our error, or None for any other exception."""
+    return WarehouseError(_brief(error)) if isinstance(error, psycopg.DatabaseError) else None
+
+
+def _brief(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0]
+
+
+def _redacted(url: str) -> str:
+    parts = urlsplit(url)
+    return url.replace(f":{parts.password}@", ":***@") if parts.password else url

@@ -1,0 +1,110 @@
+-- What the writer runs, in this order, within one transaction.
+
+-- name: hold_fence
+select pg_advisory_xact_lock_shared(hashtext('framehouse.fence'));
+
+-- name: raw_from
+select nullif(raw_from, '-infinity') from ops.retention;
+
+-- name: claim_attempts
+-- In key order, so that two batches with the same attempts wait for each other instead of deadlocking.
+insert into ops.attempt_ledger (job_id, attempt, body_hash, finished_at)
+select job_id, attempt, body_hash, finished_at
+from unnest(%(job_ids)s::text[], %(attempts)s::smallint[], %(hashes)s::bytea[], %(finished)s::timestamptz[])
+    as claim (job_id, attempt, body_hash, finished_at)
+order by job_id collate "C", attempt
+on conflict do nothing
+returning job_id, attempt;
+
+-- name: known_hashes
+select l.job_id, l.attempt, l.body_hash
+from ops.attempt_ledger l
+join unnest(%(job_ids)s::text[], %(attempts)s::smallint[]) as claim (job_id, attempt)
+    on l.job_id = claim.job_id and l.attempt = claim.attempt;
+
+-- name: ids_by_name
+select 'workflow' as kind, name, id from studio.workflows where name = any(%(workflow)s)
+union all select 'tier', name, id from studio.resolution_tiers where name = any(%(tier)s) and archived_at is null
+union all select 'project', name, id from studio.projects where name = any(%(project)s)
+union all select 'character', name, id from studio.characters where name = any(%(character)s)
+union all select 'scene', name, id from studio.scenes where name = any(%(scene)s)
+union all select 'scene_type', name, id from studio.scene_types where name = any(%(scene_type)s)
+union all select 'worker', name, id from studio.workers where name = any(%(worker)s);
+
+-- name: tier_names
+select name from studio.resolution_tiers where archived_at is null order by sort_order, name;
+
+-- name: register_workflow
+insert into studio.workflows (name) select name from unnest(%s::text[]) as name order by name collate "C"
+on conflict do nothing;
+
+-- name: register_project
+insert into studio.projects (name) select name from unnest(%s::text[]) as name order by name collate "C"
+on conflict do nothing;
+
+-- name: register_character
+insert into studio.characters (name) select name from unnest(%s::text[]) as name order by name collate "C"
+on conflict do nothing;
+
+-- name: register_scene
+insert into studio.scenes (name) select name from unnest(%s::text[]) as name order by name collate "C"
+on conflict do nothing;
+
+-- name: register_scene_type
+insert into studio.scene_types (name) select name from unnest(%s::text[]) as name order by name collate "C"
+on conflict do nothing;
+
+-- name: register_worker
+insert into studio.workers (name) select name from unnest(%s::text[]) as name order by name collate "C"
+on conflict do nothing;
+
+-- name: add_outcomes
+insert into ops.estimate_outcomes as known
+    (estimate_id, scene_key, attempt_count, gpu_seconds, wall_seconds, output_mb, segment_count, finished_at)
+select estimate_id, scene_key, count(*), sum(gpu_seconds), sum(wall_seconds), sum(output_mb), sum(segment_count),
+       max(finished_at)
+from unnest(%(estimate_ids)s::uuid[], %(scene_keys)s::text[], %(gpu)s::double precision[],
+            %(wall)s::double precision[], %(output)s::double precision[], %(segments)s::bigint[],
+            %(finished)s::timestamptz[])
+    as done (estimate_id, scene_key, gpu_seconds, wall_seconds, output_mb, segment_count, finished_at)
+group by estimate_id, scene_key
+order by estimate_id, scene_key collate "C"
+on conflict (estimate_id, scene_key) do update set
+    attempt_count = known.attempt_count + excluded.attempt_count,
+    gpu_seconds = coalesce(known.gpu_seconds + excluded.gpu_seconds, known.gpu_seconds, excluded.gpu_seconds),
+    wall_seconds = known.wall_seconds + excluded.wall_seconds,
+    output_mb = coalesce(known.output_mb + excluded.output_mb, known.output_mb, excluded.output_mb),
+    segment_count = coalesce(known.segment_count + excluded.segment_count, known.segment_count, excluded.segment_count),
+    finished_at = greatest(known.finished_at, excluded.finished_at);
+
+-- name: quarantine
+insert into ops.quarantine (origin, code, body, problems) values (%(origin)s, %(code)s, %(body)s, %(problems)s);
+
+-- name: lock_worker
+-- One writer of a worker's heartbeats at a time, so that overlaps are seen.
+select pg_advisory_xact_lock(hashtext('framehouse.heartbeat'), %s);
+
+-- name: add_heartbeat
+-- Only what no earlier heartbeat of the worker covers, cut at bucket boundaries.
+with fresh as (
+    select unnest(
+        tstzmultirange(tstzrange(%(covered_from)s, %(covered_to)s)) - coalesce(
+            (select range_agg(tstzrange(h.covered_from, h.covered_to))
+             from telemetry.worker_heartbeats h
+             where h.worker_id = %(worker_id)s
+               and h.covered_from >= %(covered_from)s::timestamptz - interval '15 minutes'
+               and h.covered_from < %(covered_to)s),
+            '{}'::tstzmultirange)) as span
+),
+cut as (
+    select span * tstzrange(bucket, bucket + interval '15 minutes') as piece
+    from fresh,
+         generate_series(date_bin('15 minutes', lower(span), '2000-01-01 00:00:00+00'), upper(span),
+                         interval '15 minutes') as bucket
+)
+insert into telemetry.worker_heartbeats (covered_from, covered_to, worker_id, state)
+select lower(piece), upper(piece), %(worker_id)s, %(state)s from cut where not isempty(piece);
+
+-- name: put_queue
+insert into studio.queue (waiting, running) values (%(waiting)s, %(running)s)
+on conflict (is_present) do update set waiting = excluded.waiting, running = excluded.running, created_at = now();

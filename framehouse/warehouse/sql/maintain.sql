@@ -1,0 +1,74 @@
+-- name: is_community
+select current_setting('timescaledb.license') = 'timescale';
+
+-- name: lock
+select pg_try_advisory_xact_lock(hashtext('framehouse.maintain'));
+
+-- name: lock_session
+select pg_try_advisory_lock(hashtext('framehouse.maintain'));
+
+-- name: unlock_session
+select pg_advisory_unlock(hashtext('framehouse.maintain'));
+
+-- name: rollups
+select name, source, grain, cells, studio_zone, recompute from ops.rollups order by grain desc, created_at, name;
+
+-- name: rollups_of
+select name, source, grain, cells, studio_zone, recompute
+from ops.rollups
+where source = %(source)s and grain = %(grain)s
+order by created_at, name;
+
+-- name: forget_below_fence
+with fine as (delete from ops.touched_buckets where bucket < (select raw_from from ops.retention)),
+     day as (delete from ops.touched_days where bucket < (select raw_from from ops.retention))
+select;
+
+-- name: touched_buckets
+select bucket, array_agg(id) as ids
+from (select id, bucket from ops.touched_buckets where source = %(source)s order by id limit 50000) as oldest
+group by bucket
+order by bucket
+limit %(limit)s;
+
+-- name: touched_days
+select bucket, array_agg(id) as ids
+from (select id, bucket from ops.touched_days where source = %(source)s order by id limit 50000) as oldest
+group by bucket
+order by bucket
+limit %(limit)s;
+
+-- name: add_touched_days
+insert into ops.touched_days (source, bucket)
+select distinct %(source)s, time_bucket(interval '1 day', bucket, %(zone)s::text)
+from unnest(%(buckets)s::timestamptz[]) as bucket
+where %(zone)s::text is not null;
+
+-- name: delete_bucket_marks
+delete from ops.touched_buckets where id = any(%s);
+
+-- name: delete_day_marks
+delete from ops.touched_days where id = any(%s);
+
+-- name: pending
+select bucket from ops.pending_buckets where rollup = %(rollup)s order by bucket desc limit %(limit)s;
+
+-- name: delete_pending
+delete from ops.pending_buckets where rollup = %(rollup)s and bucket = any(%(buckets)s);
+
+-- name: backlog
+select (select count(*) from ops.touched_buckets) as touched_buckets,
+       (select count(*) from ops.touched_days) as touched_days,
+       (select count(*) from ops.pending_buckets) as pending_buckets;
+
+-- name: next_day
+select time_bucket(interval '1 day', %(day)s::timestamptz + interval '26 hours', %(zone)s::text);
+
+-- name: studio_zone
+select studio_zone from ops.studio_settings;
+
+-- name: fix_studio_zone
+insert into ops.studio_settings (studio_zone) values (%s) on conflict do nothing;
+
+-- name: is_zone
+select exists (select from pg_timezone_names where name = %s);

@@ -1,0 +1,17 @@
+-- name: page
+select id, received_at, origin, code, octet_length(body) as size_bytes, problems, replayed_at, replay_status
+from ops.quarantine
+where id > %(after)s and (%(is_all)s or replayed_at is null)
+order by id
+limit %(limit)s;
+
+-- name: one
+select id, received_at, origin, code, body, problems, replayed_at, replay_status
+from ops.quarantine
+where id = %(id)s;
+
+-- name: count_open
+select count(*) from ops.quarantine where replayed_at is null;
+
+-- name: mark_replayed
+update ops.quarantine set replayed_at = now(), replay_status = %(status)s where id = %(id)s;
