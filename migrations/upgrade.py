@@ -77,7 +77,7 @@ def upgrade(url: str, report: Reporter = SILENT, *, to: str | None = None) -> li
 
 def sqlalchemy_url(url: str) -> str:
     """A libpq URL as SQLAlchemy spells it for psycopg."""
-    scheme, rest = url.split("://", 1)
+    scheme, _, rest = url.partition("://")
     if scheme not in {"postgresql", "postgres"}:
         raise UnreachableError(
             f"{scheme}:// is no PostgreSQL URL", hint="give postgresql://user@host:port/database"

@@ -13,6 +13,8 @@ from enum import StrEnum
 from framehouse.units import Unit, unit_of
 
 SUCCEEDED = "outcome = 'succeeded'"
+WASTED = "outcome <> 'succeeded'"
+COLD = f"{SUCCEEDED} and is_cold"
 
 #: Width of a histogram's bin on the scale of natural logarithms: a value is known to within 1 %.
 BIN_WIDTH = 0.02
@@ -192,10 +194,10 @@ QUANTITIES: tuple[Quantity, ...] = (
     ),
     Quantity("queue_wait_seconds", "Ready, and waiting for a worker.", where=_ANY, histogram=DURATION),
     Quantity("dependency_wait_seconds", "Waiting for what it needs.", where=_ANY, histogram=DURATION),
-    Quantity("wasted_gpu_seconds", "GPU time of failed and canceled attempts.", "gpu_seconds", "outcome <> 'succeeded'"),
-    Quantity("wasted_wall_seconds", "Wall time of failed and canceled attempts.", "wall_seconds", "outcome <> 'succeeded'"),
-    Quantity("cold_wall_seconds", "Wall time with a model load inside.", "wall_seconds", f"{SUCCEEDED} and is_cold", is_logged=True),
-    Quantity("cold_gpu_seconds", "GPU time with a model load inside.", "gpu_seconds", f"{SUCCEEDED} and is_cold", is_logged=True),
+    Quantity("wasted_gpu_seconds", "GPU time of failed and canceled attempts.", "gpu_seconds", WASTED),
+    Quantity("wasted_wall_seconds", "Wall time of failed and canceled attempts.", "wall_seconds", WASTED),
+    Quantity("cold_wall_seconds", "Wall time with a model load inside.", "wall_seconds", COLD, is_logged=True),
+    Quantity("cold_gpu_seconds", "GPU time with a model load inside.", "gpu_seconds", COLD, is_logged=True),
 )  # fmt: skip
 
 COUNTS: tuple[Part, ...] = (
@@ -204,7 +206,7 @@ COUNTS: tuple[Part, ...] = (
     Part("succeeded_count", f"count(*) filter (where {SUCCEEDED})", Merge.COUNT),
     Part("failed_count", "count(*) filter (where outcome = 'failed')", Merge.COUNT),
     Part("canceled_count", "count(*) filter (where outcome = 'canceled')", Merge.COUNT),
-    Part("cold_count", f"count(*) filter (where {SUCCEEDED} and is_cold)", Merge.COUNT),
+    Part("cold_count", f"count(*) filter (where {COLD})", Merge.COUNT),
     Part("newest_recorded_at", "max(recorded_at)", Merge.MAX),
 )
 

@@ -1,8 +1,8 @@
 """Building rollups and marts with dbt, in this process: `framehouse build`."""
 
 import json
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any

@@ -1,0 +1,30 @@
+-- Predicted beside actual for every stored scene estimate whose jobs have succeeded.
+select
+    estimates.id as estimate_id,
+    scenes.scene_key,
+    scenes.workflow,
+    scenes.tier,
+    scenes.segments_needed,
+    scenes.sample_count,
+    estimates.created_at,
+    outcomes.finished_at,
+    outcomes.attempt_count,
+    scenes.gpu_seconds_mean,
+    scenes.gpu_seconds_p10,
+    scenes.gpu_seconds_p50,
+    scenes.gpu_seconds_p90,
+    outcomes.gpu_seconds as gpu_seconds_actual,
+    scenes.wall_seconds_mean,
+    scenes.wall_seconds_p10,
+    scenes.wall_seconds_p50,
+    scenes.wall_seconds_p90,
+    outcomes.wall_seconds as wall_seconds_actual,
+    scenes.disk_mb_mean,
+    scenes.disk_mb_p10,
+    scenes.disk_mb_p50,
+    scenes.disk_mb_p90,
+    outcomes.output_mb as disk_mb_actual
+from {{ source('ops', 'estimate_outcomes') }} as outcomes
+join {{ source('ops', 'estimates') }} as estimates on estimates.id = outcomes.estimate_id
+join {{ source('ops', 'estimate_scenes') }} as scenes
+    on scenes.estimate_id = outcomes.estimate_id and scenes.scene_key = outcomes.scene_key
