@@ -142,7 +142,8 @@ def test_facts_and_their_names_are_immutable(database_url: str, statement: str) 
         connection.execute("insert into studio.workflows (name) values ('w')")
         connection.execute(
             "insert into telemetry.performance_metrics"
-            " (finished_at, job_id, attempt, workflow_id, outcome, wall_seconds) values ('2026-03-01 12:00:00+00', 'job', 1, 1, 'succeeded', 2.5)"
+            " (finished_at, job_id, attempt, workflow_id, outcome, wall_seconds)"
+            " values ('2026-03-01 12:00:00+00', 'job', 1, 1, 'succeeded', 2.5)"
         )
         connection.execute(
             "insert into telemetry.worker_heartbeats (covered_from, covered_to, worker_id, state)"

@@ -1,0 +1,241 @@
+"""From a question and its plan to SQL, built with sqlglot.
+
+Every arm selects keys and parts; the outer select merges the parts (adds, or takes the extreme) and computes each
+metric's formula over them. Raw arms compute the parts from rows with the very expressions that the rollups use.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+from sqlglot import exp, parse_one
+
+from framehouse.errors import QueryError
+from framehouse.metrics.definitions import Metric, quantile_parts
+from framehouse.metrics.plan import Arm, Plan
+from framehouse.metrics.quantities import Merge, Part, Quantity
+from framehouse.metrics.rollups import NAMES, Source
+from framehouse.windows import Grain, Window
+
+DIALECT = "postgres"
+_ORIGIN = "'2000-01-01 00:00:00+00'"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of one source: metrics by dimensions over a window, per bucket of a grain (None: one total).
+
+    `where` maps a dimension to the ids (or values) it may have; None among them stands for "none given".
+    """
+
+    source: Source
+    metrics: tuple[Metric, ...]
+    by: tuple[str, ...]
+    window: Window
+    grain: Grain | None = None
+    zone_name: str = "UTC"
+    where: Mapping[str, tuple[int | str | None, ...]] = field(default_factory=dict)
+
+    @property
+    def dimensions(self) -> frozenset[str]:
+        return frozenset(self.by) | frozenset(self.where)
+
+    @property
+    def quantiles(self) -> tuple[Quantity, ...]:
+        """Quantities whose histograms are needed."""
+        return tuple(
+            {
+                m.quantity.name: m.quantity for m in self.metrics if m.quantile is not None and m.quantity
+            }.values()
+        )
+
+    def parts(self) -> dict[str, Part]:
+        """The parts that the formulas and the quantiles' frames need."""
+        names = {name for metric in self.metrics if metric.formula for name in _names_in(metric.formula)}
+        for quantity in self.quantiles:
+            names |= set(quantile_parts(quantity))
+        return {name: self.source.part[name] for name in sorted(names)}
+
+    def histograms(self) -> dict[str, Part]:
+        return {quantity.name: quantity.histogram_part() for quantity in self.quantiles}
+
+
+def metrics_sql(question: Question, plan: Plan) -> str:
+    """SQL that answers with the keys, then each metric with a formula, then the parts that quantiles need."""
+    parts = question.parts()
+    keys = _keys(question)
+    outer = exp.select(*(exp.column(key, table="parts") for key in keys)).from_(
+        _union(question, plan, parts, "parts")
+    )
+    for metric in question.metrics:
+        if metric.formula:
+            outer = outer.select(_formula(metric, parts).as_(metric.name))
+    for name in {name for quantity in question.quantiles for name in quantile_parts(quantity)}:
+        outer = outer.select(_merged(parts[name]).as_(f"_{name}"))
+    if keys:
+        outer = outer.group_by(*(exp.column(key, table="parts") for key in keys))
+    return _named(question, outer, keys)
+
+
+def histograms_sql(question: Question, plan: Plan) -> str:
+    """SQL that answers with the keys and, for each quantity with a quantile, its histogram added up bin by bin."""
+    parts = question.histograms()
+    keys = [exp.column(key) for key in _keys(question)]
+    bins = ", ".join(f"parts.{part.name}" for part in parts.values())
+    unnested = parse_one(
+        f"select 1 from t cross join lateral unnest({bins}) with ordinality as bins({', '.join(parts)}, bin)",  # noqa: S608
+        read=DIALECT,
+    )
+    added = exp.select(*(key.copy() for key in keys), "bin").from_(
+        _union(question, plan, {part.name: part for part in parts.values()}, "parts")
+    )
+    added.set("joins", [join.copy() for join in unnested.args["joins"]])
+    for name in parts:
+        added = added.select(parse_one(f"cast(sum(bins.{name}) as bigint)", read=DIALECT).as_(name))
+    added = added.group_by(*(key.copy() for key in keys), "bin")
+    outer = exp.select(*(key.copy() for key in keys)).from_(added.subquery("added"))
+    for name in parts:
+        # A quantity with fewer bins than its neighbour is padded with nulls at the end.
+        text = f"coalesce(array_agg(added.{name} order by added.bin) filter (where added.{name} is not null), '{{}}')"
+        outer = outer.select(parse_one(text, read=DIALECT).as_(name))
+    if keys:
+        outer = outer.group_by(*(key.copy() for key in keys))
+    return _named(question, outer, _keys(question))
+
+
+def _keys(question: Question) -> list[str]:
+    keys = ["bucket"] if question.grain is not None else []
+    return keys + [question.source.dimensions[dimension] for dimension in question.by]
+
+
+def _union(question: Question, plan: Plan, parts: Mapping[str, Part], alias: str) -> exp.Subquery:
+    arms = [_arm(question, arm, parts) for arm in plan.arms]
+    if not arms:
+        # An empty window: the shape of an answer without rows.
+        nothing = Arm(Window(question.window.start, question.window.start))
+        arms = [_arm(question, nothing, parts)]
+    whole: exp.Query = arms[0]
+    for arm in arms[1:]:
+        whole = exp.union(whole, arm, distinct=False)
+    return whole.subquery(alias)
+
+
+def _arm(question: Question, arm: Arm, parts: Mapping[str, Part]) -> exp.Select:
+    time = question.source.time if arm.rollup is None else "bucket"
+    relation = question.source.table if arm.rollup is None else f"rollup.{arm.rollup.name}"
+    select = exp.select().from_(exp.to_table(relation))
+    keys: list[exp.Expr] = []
+    if question.grain is not None:
+        keys.append(_bucket(question.grain, question.zone_name, time))
+        select = select.select(keys[-1].copy().as_("bucket"))
+    for dimension in question.by:
+        keys.append(exp.column(question.source.dimensions[dimension]))
+        select = select.select(keys[-1].copy())
+    for name, part in parts.items():
+        select = select.select(_raw(part.raw).as_(name) if arm.rollup is None else exp.column(name))
+    select = select.where(exp.column(time) >= _instant(arm.window.start.isoformat()))
+    select = select.where(exp.column(time) < _instant(arm.window.end.isoformat()))
+    for dimension, allowed in question.where.items():
+        select = select.where(_among(question.source.dimensions[dimension], allowed))
+    if arm.rollup is None:
+        # Without rows a plain aggregate still gives one row; `having` keeps an empty arm empty.
+        select = select.group_by(*(key.copy() for key in keys)) if keys else select
+        select = select.having(parse_one("count(*) > 0", read=DIALECT))
+    return select
+
+
+def _bucket(grain: Grain, zone_name: str, time: str) -> exp.Expr:
+    fine = f"date_bin(interval '15 minutes', {time}, cast({_ORIGIN} as timestamptz))"
+    tz = exp.Literal.string(zone_name).sql(DIALECT)
+    if grain is Grain.FINE:
+        text = fine
+    elif grain is Grain.HOUR:
+        # From the local minute, so that a repeated hour stays two and zones at :30 and :45 have whole hours.
+        text = f"{fine} - make_interval(mins => cast(extract(minute from {fine} at time zone {tz}) as int))"
+    else:
+        text = f"date_trunc('{grain.value}', {time}, {tz})"
+    return parse_one(text, read=DIALECT)
+
+
+def _among(column: str, allowed: Sequence[int | str | None]) -> exp.Expr:
+    known = [exp.convert(value) for value in allowed if value is not None]
+    found: list[exp.Expr] = []
+    if known:
+        found.append(exp.column(column).isin(*known))
+    if None in allowed:
+        found.append(exp.column(column).is_(exp.null()))
+    return exp.or_(*found) if found else exp.false()
+
+
+def _merged(part: Part) -> exp.Expr:
+    column = f"parts.{part.name}"
+    text = {
+        Merge.COUNT: f"cast(sum({column}) as bigint)",
+        Merge.SUM: f"sum({column})",
+        Merge.MIN: f"min({column})",
+        Merge.MAX: f"max({column})",
+    }[part.merge]
+    return parse_one(text, read=DIALECT)
+
+
+def _formula(metric: Metric, parts: Mapping[str, Part]) -> exp.Expr:
+    """The formula with every part replaced by its merged aggregate, and divisions that know zero."""
+
+    formula = _parsed(metric.formula).copy()
+    for division in list(formula.find_all(exp.Div)):
+        division.set("this", exp.cast(division.this, "double precision", dialect=DIALECT))
+        division.set("expression", exp.func("nullif", division.expression, exp.Literal.number(0)))
+    return formula.transform(lambda node: _merged(parts[node.name]) if isinstance(node, exp.Column) else node)
+
+
+def _named(question: Question, inner: exp.Select, keys: Sequence[str]) -> str:
+    """The answer with names instead of ids, in the order of the keys."""
+    answer = exp.select().from_(inner.subquery("answer"))
+    hidden = [column.alias_or_name for column in inner.selects[len(keys) :]]
+    order: list[str] = []
+    if question.grain is not None:
+        answer = answer.select(exp.column("bucket", table="answer"))
+        order.append("bucket")
+    for dimension in question.by:
+        column = question.source.dimensions[dimension]
+        if dimension in NAMES:
+            names = exp.to_table(NAMES[dimension]).as_(f"{dimension}_names")
+            on = exp.column("id", table=f"{dimension}_names").eq(exp.column(column, table="answer"))
+            answer = answer.join(names, on=on, join_type="left")
+            answer = answer.select(exp.column("name", table=f"{dimension}_names").as_(dimension))
+        else:
+            answer = answer.select(exp.column(column, table="answer").as_(dimension))
+        order.append(dimension)
+    for name in hidden:
+        answer = answer.select(exp.column(name, table="answer", quoted=name.startswith("_")))
+    if order:
+        answer = answer.order_by(*(str(position + 1) for position in range(len(order))))
+    return answer.sql(DIALECT)
+
+
+def _instant(iso: str) -> exp.Expr:
+    return exp.cast(exp.Literal.string(iso), "timestamptz", dialect=DIALECT)
+
+
+def _raw(text: str) -> exp.Expr:
+    return _parsed(text).copy()
+
+
+@cache
+def _parsed(text: str) -> exp.Expr:
+    return parse_one(text, read=DIALECT)
+
+
+@cache
+def _names_in(formula: str) -> frozenset[str]:
+    return frozenset(column.name for column in _parsed(formula).find_all(exp.Column))
+
+
+def check_dimensions(source: Source, names: Sequence[str]) -> None:
+    """Raise QueryError for a dimension that the source does not have."""
+    for name in names:
+        if name not in source.dimensions:
+            raise QueryError(
+                f"{source.name} cannot be asked by {name!r}",
+                hint=f"ask by one of: {', '.join(source.dimensions)}",
+            )

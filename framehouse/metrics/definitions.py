@@ -1,0 +1,135 @@
+"""Every metric, once: its name (unit last), its formula over rollup parts, which direction is better, one sentence.
+
+The API, the app, the notebooks and the docs read this registry through `metrics.read(...)`; nobody writes a second
+formula. A mean of something that is itself a ratio (per frame, per segment, rtf) is a sum over a sum, so that long jobs
+weigh what they weigh; its spread and quantiles are those of the attempts.
+"""
+
+import difflib
+from dataclasses import dataclass
+from enum import StrEnum
+
+from framehouse.errors import QueryError
+from framehouse.metrics.quantities import QUANTITIES, Quantity
+from framehouse.metrics.rollups import ATTEMPTS, HEARTBEATS, Source
+from framehouse.units import Unit, unit_of
+
+
+class Better(StrEnum):
+    """Which direction people want a metric to go."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+    NEITHER = "neither"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A number people ask for.
+
+    formula    over part names, in SQL's arithmetic; a division by zero is unknown. Empty for quantiles, which come
+               from the quantity's histogram
+    quantile   0..1, of the quantity
+    """
+
+    name: str
+    prose: str
+    formula: str = ""
+    better: Better = Better.NEITHER
+    quantity: Quantity | None = None
+    quantile: float | None = None
+    source: Source = ATTEMPTS
+
+    @property
+    def unit(self) -> Unit:
+        return self.quantity.unit if self.quantity is not None else unit_of(self.name)
+
+
+_WORSE_WHEN_HIGH = (
+    "wall_seconds", "gpu_seconds", "energy_joules", "cpu_seconds", "time_per_frame_ms", "vram_peak_mb", "rss_peak_mb",
+    "rss_mean_mb", "wall_seconds_per_segment", "gpu_seconds_per_segment", "queue_wait_seconds",
+    "dependency_wait_seconds", "wasted_gpu_seconds", "wasted_wall_seconds", "cold_wall_seconds", "cold_gpu_seconds",
+)  # fmt: skip
+
+#: Means that are a sum over a sum, and not the mean of the attempts' own ratios.
+_RATIO_OF_SUMS = {
+    "time_per_frame_ms": "wall_seconds_by_frames_sum * 1000 / wall_seconds_by_frames_work_sum",
+    "rtf": "wall_seconds_by_input_seconds_work_sum / wall_seconds_by_input_seconds_sum",
+    "wall_seconds_per_segment": "wall_seconds_by_segments_sum / wall_seconds_by_segments_work_sum",
+    "gpu_seconds_per_segment": "gpu_seconds_by_segments_sum / gpu_seconds_by_segments_work_sum",
+    "output_mb_per_segment": "output_mb_by_segments_sum / output_mb_by_segments_work_sum",
+}
+
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+
+def _direction(name: str) -> Better:
+    if name == "rtf":
+        return Better.HIGHER
+    return Better.LOWER if name in _WORSE_WHEN_HIGH else Better.NEITHER
+
+
+def _family(q: Quantity) -> list[Metric]:
+    """The mean, spread, extremes and, where there is a histogram, the quantiles of a quantity."""
+    n, better, text = q.name, _direction(q.name), q.prose.rstrip(".")
+    mean = _RATIO_OF_SUMS.get(n, f"{n}_sum / {n}_count")
+    spread = f"sqrt(greatest(0, {n}_sumsq - {n}_sum * {n}_sum / {n}_count) / ({n}_count - 1))"
+    found = [
+        Metric(f"avg_{n}", f"Mean. {text}.", mean, better, q),
+        Metric(f"sd_{n}", f"Standard deviation over attempts. {text}.", spread, Better.NEITHER, q),
+        Metric(f"min_{n}", f"Lowest. {text}.", f"{n}_min", better, q),
+        Metric(f"max_{n}", f"Highest. {text}.", f"{n}_max", better, q),
+    ]
+    if q.histogram is not None:
+        found += [
+            Metric(f"{prefix}_{n}", f"Quantile {share:g}, to within 1 %. {text}.", "", better, q, share)
+            for prefix, share in _QUANTILES.items()
+        ]
+    return found
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("attempt_count", "Attempts, however they ended.", "attempt_count"),
+    Metric("job_count", "Jobs: attempts that were a job's first.", "first_attempt_count"),
+    Metric("succeeded_count", "Attempts that succeeded.", "succeeded_count", Better.HIGHER),
+    Metric("failed_count", "Attempts that failed.", "failed_count", Better.LOWER),
+    Metric("canceled_count", "Attempts that were canceled.", "canceled_count", Better.LOWER),
+    Metric("failure_ratio", "Failed among all attempts.", "failed_count / attempt_count", Better.LOWER),
+    Metric("cold_ratio", "Succeeded attempts with a model load inside.", "cold_count / succeeded_count", Better.LOWER),
+    Metric("segment_count", "Segments made.", "segment_count_sum", Better.HIGHER),
+    Metric("frame_count", "Frames made.", "frame_count_sum", Better.HIGHER),
+    Metric("gpu_hours", "GPU hours of succeeded attempts.", "gpu_seconds_sum / 3600"),
+    Metric("wall_hours", "Wall hours of succeeded attempts.", "wall_seconds_sum / 3600"),
+    Metric("wasted_gpu_hours", "GPU hours of the others.", "wasted_gpu_seconds_sum / 3600", Better.LOWER),
+    Metric("output_gb", "What succeeded attempts wrote for keeps.", "output_mb_sum / 1024"),
+    *(metric for q in QUANTITIES for metric in _family(q)),
+    Metric(
+        "generating_hours", "Hours in which workers generated.", "generating_seconds_sum / 3600", Better.HIGHER,
+        source=HEARTBEATS,
+    ),
+    Metric("idle_hours", "Hours in which workers waited.", "idle_seconds_sum / 3600", Better.LOWER, source=HEARTBEATS),
+    Metric("offline_hours", "Hours in which workers were off.", "offline_seconds_sum / 3600", source=HEARTBEATS),
+    Metric(
+        "utilisation_ratio", "Generating among the hours that workers were on.",
+        "generating_seconds_sum / (covered_seconds_sum - coalesce(offline_seconds_sum, 0))", Better.HIGHER,
+        source=HEARTBEATS,
+    ),
+)  # fmt: skip
+
+_BY_NAME = {metric.name: metric for metric in METRICS}
+
+
+def metric(name: str) -> Metric:
+    """The metric of that name. Raises QueryError that names the nearest ones."""
+
+    try:
+        return _BY_NAME[name]
+    except KeyError:
+        near = difflib.get_close_matches(name, _BY_NAME, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "docs/metrics.md lists them"
+        raise QueryError(f"there is no metric {name!r}", hint=hint) from None
+
+
+def quantile_parts(q: Quantity) -> tuple[str, str, str]:
+    """The parts that a quantile needs besides the histogram: count, min, max."""
+    return (f"{q.name}_count", f"{q.name}_min", f"{q.name}_max")

@@ -1,0 +1,262 @@
+"""`metrics.read(...)`: the one way from a metric's name to numbers."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from framehouse.errors import QueryError
+from framehouse.metrics.compile import Question, check_dimensions, histograms_sql, metrics_sql
+from framehouse.metrics.definitions import Metric, metric
+from framehouse.metrics.plan import Plan, State, plan
+from framehouse.metrics.quantiles import quantile
+from framehouse.metrics.rollups import NAMES, Source
+from framehouse.units import Unit
+from framehouse.warehouse import Session, Warehouse
+from framehouse.windows import Grain, Window, zone
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+Value = float | int | str | datetime | None
+Filter = str | None | Sequence[str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of an answer; keys have no unit."""
+
+    name: str
+    unit: Unit | None
+    prose: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """An answer: named columns with units, rows in the order of their keys, and what answered.
+
+    `sources` names the rollups (or raw) that were read, `why_raw` says why raw was among them.
+    """
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    sources: tuple[str, ...]
+    why_raw: str | None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[dict[str, Value]]:
+        names = [column.name for column in self.columns]
+        return (dict(zip(names, row, strict=True)) for row in self.rows)
+
+    def to_arrow(self) -> Any:
+        """A pyarrow.Table; each field's metadata carries its unit and meaning."""
+        import pyarrow as pa  # noqa: PLC0415 - a heavy import that plain rows do not need
+
+        arrays, fields = [], []
+        for index, column in enumerate(self.columns):
+            values = [row[index] for row in self.rows]
+            kind = _arrow_type(pa, column, values)
+            arrays.append(pa.array(values, kind))
+            about = {"unit": column.unit.suffix if column.unit else "", "description": column.prose}
+            fields.append(pa.field(column.name, kind, metadata=about))
+        return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """A pandas.DataFrame; `frame.attrs["units"]` maps columns to units."""
+        frame: pd.DataFrame = self.to_arrow().to_pandas()
+        frame.attrs["units"] = {c.name: c.unit.suffix for c in self.columns if c.unit is not None}
+        return frame
+
+    def to_polars(self) -> "pl.DataFrame":
+        """A polars.DataFrame."""
+        import polars as pl  # noqa: PLC0415 - an optional dependency
+
+        frame = pl.from_arrow(self.to_arrow())
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+
+def read(
+    warehouse: Warehouse,
+    metrics: str | Sequence[str],
+    *,
+    window: Window,
+    by: str | Sequence[str] = (),
+    grain: Grain | str | None = None,
+    zone_name: str | None = None,
+    where: Mapping[str, Filter] | None = None,
+    is_raw: bool = False,
+) -> Table:
+    """Metrics over a window, by dimensions, per bucket of a grain in a zone (the studio's, unless another is named).
+
+    `where` keeps some values of a dimension: {"tier": "draft", "workflow": ["a", "b"]}; None stands for "none given".
+    Answered from the coarsest rollup that gives the identical answer; `is_raw` computes everything from raw rows.
+    All of an answer is of one instant. Raises QueryError for what cannot be asked, NoAnswerError where raw data that
+    it needs was dropped.
+    """
+    wanted = tuple(metric(name) for name in ([metrics] if isinstance(metrics, str) else metrics))
+    if not wanted:
+        raise QueryError("no metric was asked for", hint='name some, such as ["attempt_count"]')
+    dimensions = (by,) if isinstance(by, str) else tuple(by)
+    step = _grain(grain)
+    if zone_name is not None:
+        zone(zone_name)
+    sources = {m.source.name: m.source for m in wanted}
+    for source in sources.values():
+        check_dimensions(source, [*dimensions, *(where or {})])
+    with warehouse.session(is_snapshot=True) as session:
+        state = _state(session)
+        chosen = _ids(session, where or {})
+        answers = [
+            _answer(
+                session,
+                source,
+                wanted,
+                dimensions,
+                window,
+                step,
+                zone_name or state.studio_zone,
+                chosen,
+                state,
+                is_raw,
+            )
+            for source in sources.values()
+        ]
+    return _joined(wanted, dimensions, step, answers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    values: dict[tuple[Value, ...], dict[str, Value]]
+    plans: tuple[Plan, ...]
+
+
+def _answer(
+    session: Session,
+    source: Source,
+    wanted: tuple[Metric, ...],
+    by: tuple[str, ...],
+    window: Window,
+    grain: Grain | None,
+    zone_name: str,
+    where: Mapping[str, tuple[int | str | None, ...]],
+    state: State,
+    is_raw: bool,
+) -> _Answer:
+    own = tuple(m for m in wanted if m.source is source)
+    question = Question(source, own, by, window, grain, zone_name, where)
+
+    def planned(parts: frozenset[str]) -> Plan:
+        return plan(
+            source,
+            question.dimensions,
+            parts,
+            window,
+            state=state,
+            grain=grain,
+            zone_name=zone_name,
+            is_raw=is_raw,
+        )
+
+    plans = [planned(frozenset(question.parts()))]
+    found = _table(session, metrics_sql(question, plans[0]), len(by) + (grain is not None))
+    if question.quantiles:
+        plans.append(planned(frozenset(part.name for part in question.histograms().values())))
+        bins = _table(session, histograms_sql(question, plans[1]), len(by) + (grain is not None))
+        for key, values in found.items():
+            for m in own:
+                if m.quantile is not None:
+                    values[m.name] = _quantile(m, values, bins.get(key, {}))
+    return _Answer(found, tuple(plans))
+
+
+def _table(session: Session, sql: str, key_count: int) -> dict[tuple[Value, ...], dict[str, Any]]:
+    names, rows = session.table(sql)
+    return {row[:key_count]: dict(zip(names[key_count:], row[key_count:], strict=True)) for row in rows}
+
+
+def _quantile(m: Metric, values: Mapping[str, Any], bins: Mapping[str, Any]) -> float | None:
+    assert m.quantity is not None
+    assert m.quantity.histogram is not None
+    assert m.quantile is not None
+    name = m.quantity.name
+    return quantile(
+        m.quantile,
+        bins.get(name) or [],
+        m.quantity.histogram,
+        count=values[f"_{name}_count"] or 0,
+        low=values[f"_{name}_min"],
+        high=values[f"_{name}_max"],
+    )
+
+
+def _joined(
+    wanted: tuple[Metric, ...], by: tuple[str, ...], grain: Grain | None, answers: list[_Answer]
+) -> Table:
+    keys = [Column("bucket", None, "The bucket's first instant, UTC.")] if grain is not None else []
+    keys += [Column(dimension, None, f"The {dimension.replace('_', ' ')}.") for dimension in by]
+    order: dict[tuple[Value, ...], None] = {}
+    for answer in answers:
+        order |= dict.fromkeys(answer.values)
+    ordered = sorted(order, key=_sortable) if len(answers) > 1 else list(order)
+    rows = []
+    for key in ordered:
+        merged: dict[str, Value] = {}
+        for answer in answers:
+            merged |= answer.values.get(key, {})
+        rows.append((*key, *(merged.get(m.name) for m in wanted)))
+    plans = [p for answer in answers for p in answer.plans]
+    return Table(
+        columns=(*keys, *(Column(m.name, m.unit, m.prose) for m in wanted)),
+        rows=tuple(rows),
+        sources=tuple(dict.fromkeys(arm.name for p in plans for arm in p.arms)),
+        why_raw=next((p.why_raw for p in plans if p.why_raw), None),
+    )
+
+
+def _sortable(key: tuple[Value, ...]) -> tuple[tuple[bool, Any], ...]:
+    return tuple((value is None, value or 0) for value in key)
+
+
+def _state(session: Session) -> State:
+    row = session.row("metrics.state")
+    assert row is not None
+    return State(row["studio_zone"] or "UTC", row["raw_from"], frozenset(row["built"]))
+
+
+def _ids(session: Session, where: Mapping[str, Filter]) -> dict[str, tuple[int | str | None, ...]]:
+    """Names to ids, for dimensions that have ids. Raises QueryError for a name that nobody has."""
+    lists = {k: [v] if isinstance(v, str) or v is None else list(v) for k, v in where.items()}
+    named = {kind: [name for name in lists.get(kind, []) if name is not None] for kind in NAMES}
+    ids = {(row["kind"], row["name"]): row["id"] for row in session.rows("metrics.ids", named)}
+    found: dict[str, tuple[int | str | None, ...]] = {}
+    for dimension, values in lists.items():
+        if dimension not in NAMES:
+            found[dimension] = tuple(values)
+            continue
+        for name in values:
+            if name is not None and (dimension, name) not in ids:
+                raise QueryError(
+                    f"there is no {dimension.replace('_', ' ')} {name!r}", hint="check the spelling"
+                )
+        found[dimension] = tuple(None if name is None else ids[dimension, name] for name in values)
+    return found
+
+
+def _grain(grain: Grain | str | None) -> Grain | None:
+    try:
+        return None if grain is None else Grain(grain)
+    except ValueError:
+        raise QueryError(f"there is no grain {grain!r}", hint=f"one of: {', '.join(Grain)}") from None
+
+
+def _arrow_type(pa: Any, column: Column, values: list[Value]) -> Any:
+    if column.name == "bucket":
+        return pa.timestamp("us", tz="UTC")
+    if column.unit is None:
+        return pa.string()
+    is_whole = column.unit.suffix == "count" and all(isinstance(v, int | None) for v in values)
+    return pa.int64() if is_whole else pa.float64()
