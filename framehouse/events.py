@@ -94,11 +94,13 @@ class Outcome(StrEnum):
     CANCELED = "canceled"
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """What everything on the wire is: strict, closed, frozen."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
-class MediaInput(_Record):
+class MediaInput(Record):
     """The longest input of a media job, as probed once."""
 
     duration_seconds: Measure | None = None
@@ -109,7 +111,7 @@ class MediaInput(_Record):
     bitrate_kbps: Measure | None = None
 
 
-class Host(_Record):
+class Host(Record):
     """The machine that did the work."""
 
     hostname: Name | None = None
@@ -120,7 +122,7 @@ class Host(_Record):
     driver: Name | None = None
 
 
-class Stage(_Record):
+class Stage(Record):
     """One stage of a pipeline. Stages may overlap, so their durations may sum to more than the wall time."""
 
     name: Name
@@ -130,7 +132,7 @@ class Stage(_Record):
     started_ms: Measure | None = None
 
 
-def _storable_json(value: object, path: str = "parameters", depth: int = 0) -> None:
+def storable_json(value: object, path: str = "parameters", depth: int = 0) -> None:
     """Refuse what JSONB cannot hold or nobody could have meant: NaN, infinities, NUL, surrogates, deep nesting."""
     if depth > 32:
         raise ValueError(f"{path} is nested deeper than 32 levels")
@@ -145,19 +147,22 @@ def _storable_json(value: object, path: str = "parameters", depth: int = 0) -> N
             raise ValueError(f"{path} holds half of a character (a lone surrogate)") from None
     elif isinstance(value, dict):
         for key, item in value.items():
-            _storable_json(key, f"{path}: a key", depth)
-            _storable_json(item, f"{path}.{key}", depth + 1)
+            storable_json(key, f"{path}: a key", depth)
+            storable_json(item, f"{path}.{key}", depth + 1)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            _storable_json(item, f"{path}[{index}]", depth + 1)
+            storable_json(item, f"{path}[{index}]", depth + 1)
 
 
 def _parameters(value: dict[str, Any]) -> dict[str, Any]:
-    _storable_json(value)
+    storable_json(value)
     return value
 
 
-class Event(_Record):
+Parameters = Annotated[dict[str, Any], AfterValidator(_parameters)]
+
+
+class Event(Record):
     """One finished attempt of a job. Only job_id, workflow, outcome, finished_at and wall_seconds are required."""
 
     schema_version: Literal[1] = 1
@@ -221,7 +226,7 @@ class Event(_Record):
     host: Host | None = None
     quality_scores: Annotated[dict[Name, Score], Field(max_length=100)] | None = None
     pipeline_stages: Annotated[list[Stage], Field(max_length=10_000)] | None = None
-    parameters: Annotated[dict[str, Any], AfterValidator(_parameters)] | None = None
+    parameters: Parameters | None = None
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -240,7 +245,7 @@ class WorkerState(StrEnum):
     OFFLINE = "offline"
 
 
-class Heartbeat(_Record):
+class Heartbeat(Record):
     """A worker was in one state from `covered_from` until `covered_to` (at most a day)."""
 
     worker: Name
@@ -257,7 +262,7 @@ class Heartbeat(_Record):
         return self
 
 
-class QueuedJob(_Record):
+class QueuedJob(Record):
     """A job that waits."""
 
     workflow: Name
@@ -267,7 +272,7 @@ class QueuedJob(_Record):
     """Higher goes first; equal ones keep the order of the list."""
 
 
-class RunningJob(_Record):
+class RunningJob(Record):
     """A job that a worker is busy with."""
 
     worker: Name
@@ -277,7 +282,7 @@ class RunningJob(_Record):
     segment_count: Annotated[int, Field(ge=1, le=1_000_000)] = 1
 
 
-class Queue(_Record):
+class Queue(Record):
     """The scheduler's present queue."""
 
     waiting: Annotated[list[QueuedJob], Field(max_length=100_000)] = []
@@ -291,7 +296,9 @@ def problems(error: ValidationError, prefix: str = "") -> list[Problem]:
         path = prefix + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"])
         path = printable(path.removeprefix("."))
         message = printable(item["msg"].removeprefix("Value error, "))
-        found.append(Problem(path=path, message=message, expected=_expected(item["type"], item.get("ctx", {}))))
+        found.append(
+            Problem(path=path, message=message, expected=_expected(item["type"], item.get("ctx", {})))
+        )
     return found
 
 

@@ -14,6 +14,7 @@ create index estimates_by_time on ops.estimates (created_at);
 create table ops.estimate_scenes (
     estimate_id uuid not null references ops.estimates (id) on delete cascade,
     scene_key text not null,
+    ordinal integer not null,
     workflow text not null,
     tier text,
     segments_needed integer not null check (segments_needed > 0),

@@ -1,0 +1,107 @@
+"""What became of estimates: stored ones read back, calibration, and scores of predicted against actual."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from framehouse.errors import NotFoundError
+from framehouse.warehouse import Warehouse
+from framehouse.windows import Grain, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a segment of one workflow at one tier costs: the row of mart.generation_metrics."""
+
+    workflow: str
+    tier: str | None
+    sample_count: int
+    avg_gpu_secs_per_segment: float | None
+    avg_wall_secs_per_segment: float | None
+    avg_disk_mb_per_segment: float | None
+    sd_wall_secs_per_segment: float | None
+    last_updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Predicted against actual of the scenes of one workflow and tier that finished in one bucket.
+
+    bias       sum of predicted means over sum of actuals, minus 1 (0.1: predicted 10 % too much)
+    mdape      median of |predicted median - actual| / actual
+    coverage   share of actuals within P10-P90, of scenes that had an interval
+    """
+
+    workflow: str
+    tier: str | None
+    bucket: datetime
+    scene_count: int
+    wall_bias_ratio: float | None
+    wall_mdape_ratio: float | None
+    wall_coverage_ratio: float | None
+    gpu_bias_ratio: float | None
+    gpu_mdape_ratio: float | None
+    gpu_coverage_ratio: float | None
+    disk_bias_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The calibration that estimates begin with, and how earlier ones did."""
+
+    calibration: tuple[Calibration, ...]
+    scores: tuple[Score, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A stored estimate: what was asked and answered, and each scene's prediction beside its actual (once known)."""
+
+    estimate_id: UUID
+    created_at: datetime
+    request: dict[str, Any]
+    answer: dict[str, Any]
+    scenes: tuple[dict[str, Any], ...]
+
+
+def history(
+    warehouse: Warehouse,
+    *,
+    workflow: str | None = None,
+    window: Window | None = None,
+    grain: Grain = Grain.DAY,
+    zone_name: str = "UTC",
+) -> History:
+    """Calibration by workflow and tier, and scores by workflow, tier and time (the last 90 days unless given)."""
+    span = window or Window.last(timedelta(days=90), until=datetime.now(UTC) + timedelta(hours=1))
+    step = "hour" if grain is Grain.FINE else grain.value
+    with warehouse.session(is_snapshot=True) as session:
+        return History(
+            tuple(session.records(Calibration, "estimates.calibration", {"workflow": workflow})),
+            tuple(
+                session.records(
+                    Score,
+                    "estimates.scores",
+                    {
+                        "workflow": workflow,
+                        "grain": step,
+                        "zone": zone_name,
+                        "start": span.start,
+                        "end": span.end,
+                    },
+                )
+            ),
+        )
+
+
+def stored(warehouse: Warehouse, estimate_id: UUID) -> Stored:
+    """A stored estimate. Raises NotFoundError."""
+    with warehouse.session(is_snapshot=True) as session:
+        row = session.row("estimates.stored", {"id": estimate_id})
+        if row is None:
+            raise NotFoundError(
+                f"there is no stored estimate {estimate_id}", hint="estimates with store=false are not kept"
+            )
+        scenes = session.rows("estimates.scenes_with_outcomes", {"id": estimate_id})
+    return Stored(row["id"], row["created_at"], row["request"], row["answer"], tuple(scenes))

@@ -1,0 +1,65 @@
+"""Keeping an estimate, so that it can be scored when its jobs finish."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from framehouse.estimates.history import Distribution
+from framehouse.estimates.wire import BatchAnswer, BatchRequest, SceneAnswer
+from framehouse.warehouse import Warehouse
+from framehouse.warehouse.pool import Json
+
+_QUANTITIES = ("gpu_seconds", "wall_seconds", "disk_mb")
+_COLUMNS = {
+    "estimate_id": "uuid",
+    "scene_key": "text",
+    "ordinal": "int4",
+    "workflow": "text",
+    "tier": "text",
+    "segments_needed": "int4",
+    "sample_count": "int4",
+    "reason": "text",
+    **{f"{quantity}_{part}": "float8" for quantity in _QUANTITIES for part in ("mean", "p10", "p50", "p90")},
+}
+_answer = TypeAdapter(BatchAnswer)
+
+
+def store(warehouse: Warehouse, request: BatchRequest, answer: BatchAnswer) -> None:
+    """Write a batch's request, its answer and each scene's prediction, in one transaction."""
+    said = _answer.dump_python(answer, mode="json", exclude={"scenes"})
+    asked = request.model_dump(mode="json", exclude_unset=True, exclude={"scenes"})
+    with warehouse.session() as session:
+        session.run(
+            "estimates.store",
+            {
+                "id": answer.estimate_id,
+                "request": Json(asked),
+                "answer": Json(said),
+                "total_scenes": answer.total_scenes,
+                "estimated_scenes": answer.estimated_scenes,
+            },
+        )
+        rows = (_row(answer, ordinal, scene) for ordinal, scene in enumerate(answer.scenes, start=1))
+        session.copy_in("ops.estimate_scenes", _COLUMNS, rows)
+
+
+def _row(answer: BatchAnswer, ordinal: int, scene: SceneAnswer) -> list[Any]:
+    estimate = scene.estimate
+    row: list[Any] = [
+        answer.estimate_id,
+        scene.scene_key,
+        ordinal,
+        scene.workflow,
+        scene.tier,
+        scene.segments_needed,
+    ]
+    row += [0 if estimate is None else estimate.sample_count, scene.reason]
+    for quantity in _QUANTITIES:
+        row += _numbers(None if estimate is None else getattr(estimate, quantity))
+    return row
+
+
+def _numbers(distribution: Distribution | None) -> Iterator[float | None]:
+    for part in ("mean", "p10", "p50", "p90"):
+        yield None if distribution is None else getattr(distribution, part)
