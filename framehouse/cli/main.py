@@ -15,7 +15,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "down": ("database", "Stop the embedded TimescaleDB."),
     "status": ("database", "Say what runs, where, and in which version."),
     "psql": ("database", "Open psql on the warehouse."),
+    "serve": ("serve", "Serve the API, take events, and keep the rollups up to date."),
+    "maintain": ("maintain", "Bring the rollups' cells up to date."),
+    "migrate": ("maintain", "Bring the schema up to date."),
+    "build": ("build", "Build the rollups and marts with dbt."),
+    "demo": ("demo", "From nothing to a scored estimate, on real ffmpeg jobs."),
+    "estimate": ("estimate", "Say what a batch will take, before it runs."),
     "run": ("run", "Run a command, measure it, send the attempt."),
+    "load": ("load", "Load files of events, or what waits in the spool."),
+    "quarantine": ("quarantine", "See why events were refused, and send them again."),
 }
 
 
@@ -58,3 +66,7 @@ def cli() -> None:
     framehouse run --workflow proxy -- ffmpeg ...   run and measure a job
     framehouse estimate batch.json                  what will this batch take?
     """
+
+
+if __name__ == "__main__":
+    cli()

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -35,10 +36,38 @@ def build(
     report.step("building rollups and marts with dbt")
     with profile(warehouse.url) as profiles:
         run_dbt([*command], profiles=profiles, studio_zone=zone, log_dir=log_dir, report=report)
+    with warehouse.session() as session:
+        session.run("maintain.add_build", [fingerprint()])
     waiting = backlog(warehouse)
     if waiting.total:
         report.step(f"computing cells ({waiting.total} buckets wait)")
         maintain(warehouse, report)
+
+
+def ensure_built(
+    warehouse: Warehouse, *, log_dir: Path, studio_zone: str | None = None, report: Reporter = SILENT
+) -> bool:
+    """Build unless the last build was of the same dbt project; whether it did."""
+    if is_built(warehouse):
+        fix_studio_zone(warehouse, studio_zone)
+        return False
+    build(warehouse, log_dir=log_dir, studio_zone=studio_zone, report=report)
+    return True
+
+
+def is_built(warehouse: Warehouse) -> bool:
+    """Whether the last build was of this program's dbt project."""
+    with warehouse.session() as session:
+        return bool(session.value("maintain.last_build") == fingerprint())
+
+
+def fingerprint() -> str:
+    """SHA-256 of what the dbt project says: models, macros and settings."""
+    digest = sha256()
+    folder = project_dir()
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in {".sql", ".yml"}):
+        digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def project_dir() -> Path:

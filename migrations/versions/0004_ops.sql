@@ -66,6 +66,13 @@ create table ops.studio_settings (
 );
 comment on table ops.studio_settings is 'Fixed at the first build: daily cells follow this zone.';
 
+create table ops.builds (
+    id bigint generated always as identity primary key,
+    fingerprint text not null,
+    built_at timestamptz not null default now()
+);
+comment on table ops.builds is 'Every build of rollups and marts, and of which dbt project it was.';
+
 create function ops.mark_attempts_inserted() returns trigger
 language plpgsql set search_path = pg_catalog as $$
 begin

@@ -72,3 +72,9 @@ insert into ops.studio_settings (studio_zone) values (%s) on conflict do nothing
 
 -- name: is_zone
 select exists (select from pg_timezone_names where name = %s);
+
+-- name: last_build
+select fingerprint from ops.builds order by id desc limit 1;
+
+-- name: add_build
+insert into ops.builds (fingerprint) values (%s);
