@@ -20,7 +20,9 @@ class Calibration:
     avg_gpu_secs_per_segment: float | None
     avg_wall_secs_per_segment: float | None
     avg_disk_mb_per_segment: float | None
+    sd_gpu_secs_per_segment: float | None
     sd_wall_secs_per_segment: float | None
+    sd_disk_mb_per_segment: float | None
     last_updated_at: datetime
 
 

@@ -103,6 +103,12 @@ def histograms_sql(question: Question, plan: Plan) -> str:
     return _named(question, outer, _keys(question))
 
 
+def formula_sql(metric: Metric) -> str:
+    """A metric's formula as SQL that aggregates rows of a rollup named `parts`."""
+    names = _names_in(metric.formula)
+    return _formula(metric, {name: metric.source.part[name] for name in names}).sql(DIALECT)
+
+
 def _keys(question: Question) -> list[str]:
     keys = ["bucket"] if question.grain is not None else []
     return keys + [question.source.dimensions[dimension] for dimension in question.by]
@@ -182,7 +188,7 @@ def _formula(metric: Metric, parts: Mapping[str, Part]) -> exp.Expr:
     """The formula with every part replaced by its merged aggregate, and divisions that know zero."""
 
     formula = _parsed(metric.formula).copy()
-    for division in list(formula.find_all(exp.Div)):
+    for division in reversed(list(formula.find_all(exp.Div))):  # the innermost first
         division.set("this", exp.cast(division.this, "double precision", dialect=DIALECT))
         division.set("expression", exp.func("nullif", division.expression, exp.Literal.number(0)))
     return formula.transform(lambda node: _merged(parts[node.name]) if isinstance(node, exp.Column) else node)
