@@ -17,11 +17,13 @@ import click
 
 from framehouse.cli.client import get, post
 from framehouse.cli.console import TerminalReporter, out
-from framehouse.cli.estimate import seconds
+from framehouse.cli.estimate import mib, seconds
 from framehouse.config import Settings, environment, settings
 from framehouse.errors import CollectError, FramehouseError, StartError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from framehouse.progress import Reporter
     from framehouse.warehouse import Warehouse
 
@@ -50,7 +52,7 @@ CELLS = (
     Cell("upload_audio_envelope", None, 6),
 )
 
-#: The batch that is estimated and then run: workflow, tier, segments. The last workflow has never been seen.
+#: The batch that is estimated and then run: workflow, tier, segments.
 BATCH = (
     ("create_video_export", "draft", 3),
     ("create_video_export", "draft", 4),
@@ -61,8 +63,9 @@ BATCH = (
     ("upload_edit_proxy", "production", 3),
     ("upload_thumb", None, 3),
     ("upload_audio_envelope", None, 4),
-    ("create_title_card", "draft", 2),
 )
+
+#: Part of each batch, in a version that has never been seen.
 NEW_WORKFLOW = "create_title_card"
 
 
@@ -90,7 +93,7 @@ def demo(verbose: bool) -> None:
             _history(warehouse, jobs, report)
             _roll_up(warehouse, report)
             averages = _averages(warehouse)
-            answer = _estimate(api, report)
+            answer = _estimate(api, averages, report)
             _run_batch(jobs, answer, report)
             _roll_up(warehouse, report)
             scored = get(f"{api}/api/estimates/{answer['estimate_id']}")
@@ -184,7 +187,7 @@ class Jobs:
     def _command(self, workflow: str, tier: str | None, segments: int, clip: Path, target: Path) -> list[str]:
         start = [self._ffmpeg, "-hide_banner", "-loglevel", "error", "-nostdin", "-y"]
         length = ["-t", str(segments * _SECONDS_PER_SEGMENT), "-i", str(clip)]
-        if workflow == NEW_WORKFLOW:
+        if workflow.startswith(NEW_WORKFLOW):
             return [
                 *start,
                 *length,
@@ -245,15 +248,15 @@ def _averages(warehouse: "Warehouse") -> list[dict[str, Any]]:
         "avg_wall_seconds_per_segment",
         "avg_output_mb_per_segment",
         "avg_rtf",
-        "avg_cpu_mean_pct",
     ]
-    names += ["max_rss_peak_mb"]
     window = Window(now - timedelta(days=3650), now + timedelta(days=1))
     return list(metrics.read(warehouse, names, by=("workflow", "tier"), window=window))
 
 
-def _estimate(api: str, report: "Reporter") -> dict[str, Any]:
+def _estimate(api: str, averages: list[dict[str, Any]], report: "Reporter") -> dict[str, Any]:
     report.step("estimating a new batch, before it runs")
+    version = 1 + sum(row["workflow"].startswith(NEW_WORKFLOW) for row in averages)
+    batch = (*BATCH, (f"{NEW_WORKFLOW}_v{version}", "draft", 2))
     scenes = [
         {
             "workflow": workflow,
@@ -262,7 +265,7 @@ def _estimate(api: str, report: "Reporter") -> dict[str, Any]:
             "segment_seconds": float(_SECONDS_PER_SEGMENT),
             "scene_key": f"shot-{number:02d}",
         }
-        for number, (workflow, tier, segments) in enumerate(BATCH, start=1)
+        for number, (workflow, tier, segments) in enumerate(batch, start=1)
     ]
     answer: dict[str, Any] = post(f"{api}/api/estimates", {"scenes": scenes, "pool": {"worker_count": 1}})
     return answer
@@ -278,64 +281,77 @@ def _run_batch(jobs: Jobs, answer: dict[str, Any], report: "Reporter") -> None:
 
 
 def _show_averages(averages: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    table = Table(title="What a segment costs so far, from the rollups", title_justify="left")
-    for name in ("workflow", "tier"):
-        table.add_column(name)
-    for name in ("samples", "wall / segment", "output / segment", "rtf", "CPU", "peak memory"):
-        table.add_column(name, justify="right")
+    table = _table("What a segment (2 s of video) costs so far, from the rollups")
+    table.add_column("workflow", no_wrap=True)
+    table.add_column("tier", no_wrap=True)
+    for name in ("samples", "wall", "output", "rtf"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in averages:
         table.add_row(
             row["workflow"],
             row["tier"] or "-",
             str(row["succeeded_count"]),
             seconds(row["avg_wall_seconds_per_segment"]),
-            _number(row["avg_output_mb_per_segment"], "MiB"),
-            _number(row["avg_rtf"], "x"),
-            _number(row["avg_cpu_mean_pct"], "%", 0),
-            _number(row["max_rss_peak_mb"], "MiB", 0),
+            mib(row["avg_output_mb_per_segment"]),
+            "unknown" if row["avg_rtf"] is None else f"{row['avg_rtf']:.1f} x",
         )
     out.print()
     out.print(table)
+    out.print()
 
 
 def _show_scores(answer: dict[str, Any], scenes: list[dict[str, Any]]) -> None:
+    table = _table("Predicted before it ran, beside what it took (wall seconds)")
+    table.add_column("workflow", no_wrap=True)
+    table.add_column("tier", no_wrap=True)
+    for name in ("predicted", "P10 - P90", "actual"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for scene in scenes:
+        table.add_row(scene["workflow"], scene["tier"] or "-", *_predicted_and_actual(scene))
+    known = [s for s in scenes if s["wall_seconds_mean"] is not None and s["wall_seconds_actual"] is not None]
+    predicted = sum(scene["wall_seconds_mean"] for scene in known)
+    actual = sum(scene["wall_seconds_actual"] for scene in known)
+    table.add_section()
+    off = f"{100 * (predicted / actual - 1):+.0f} % off" if actual else ""
+    total = f"total of {len(known)}"
+    table.add_row(
+        f"[bold]{total}[/]", "", f"[bold]{seconds(predicted)}[/]", off, f"[bold]{seconds(actual)}[/]", ""
+    )
+    out.print(table)
+    out.print()
+    if clock := answer["wall_clock_hours"]:
+        low, high = seconds(clock["p50"] * 3600), seconds(clock["p90"] * 3600)
+        out.print(
+            f"One worker was predicted to need {low} (P50), at most {high} (P90), for what could be estimated."
+        )
+
+
+def _predicted_and_actual(scene: dict[str, Any]) -> list[str]:
+    took = scene["wall_seconds_actual"]
+    actual = "not stored" if took is None else seconds(took)
+    if scene["reason"]:
+        return ["", "[yellow]No estimate available[/]", actual, "[yellow]?[/]"]
+    low, high = scene["wall_seconds_p10"], scene["wall_seconds_p90"]
+    middle = seconds(scene["wall_seconds_p50"])
+    if low is None or high is None or took is None:
+        return [middle, "too few samples", actual, ""]
+    mark = "[green]✓[/]" if low <= took <= high else "[red]✗[/]"
+    return [middle, f"{seconds(low)} - {seconds(high)}", actual, mark]
+
+
+def _table(title: str) -> "Table":
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title="Predicted before it ran, and what it took (wall seconds)", title_justify="left")
-    for name in ("shot", "workflow", "tier"):
-        table.add_column(name)
-    table.add_column("predicted", justify="right")
-    table.add_column("P10 - P90", justify="right")
-    table.add_column("actual", justify="right")
-    table.add_column("within", justify="center")
-    for scene in scenes:
-        actual = seconds(scene["wall_seconds_actual"])
-        if scene["reason"]:
-            row = ["[yellow]No estimate available[/]", scene["reason"].replace("_", " "), actual, ""]
-        else:
-            low, high = scene["wall_seconds_p10"], scene["wall_seconds_p90"]
-            is_within = low <= scene["wall_seconds_actual"] <= high
-            mark = "[green]yes[/]" if is_within else "[red]no[/]"
-            row = [seconds(scene["wall_seconds_p50"]), f"{seconds(low)} - {seconds(high)}", actual, mark]
-        table.add_row(scene["scene_key"], scene["workflow"], scene["tier"] or "-", *row)
-    known = [scene for scene in scenes if not scene["reason"]]
-    predicted = sum(scene["wall_seconds_mean"] for scene in known)
-    actual_total = sum(scene["wall_seconds_actual"] for scene in known)
-    clock = answer["wall_clock_hours"]
-    table.add_section()
-    table.add_row(
-        "total",
-        f"{len(known)} estimated scenes",
-        "",
-        seconds(predicted),
-        f"P50 {seconds(clock['p50'] * 3600)}, P90 {seconds(clock['p90'] * 3600)}" if clock else "",
-        seconds(actual_total),
-        f"{100 * (predicted / actual_total - 1):+.0f} %",
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
     )
-    out.print()
-    out.print(table)
 
 
 def _show_end(chosen: Settings, took: float) -> None:
@@ -344,10 +360,6 @@ def _show_end(chosen: Settings, took: float) -> None:
     out.print("  framehouse serve       API, ingest and maintenance (docs at /docs)")
     out.print("  framehouse run -- ...  measure a job of your own")
     out.print("  framehouse down        stop the database")
-
-
-def _number(value: float | None, unit: str, digits: int = 2) -> str:
-    return "unknown" if value is None else f"{value:.{digits}f} {unit}"
 
 
 @contextmanager

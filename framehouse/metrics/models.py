@@ -35,7 +35,7 @@ def model_sql(rollup: Rollup) -> str:
     grain = "fine" if rollup.grain is Grain.FINE else "day"
     keys = ", ".join(str(n + 1) for n in range(1 + len(rollup.dimensions)))
     return (
-        f"-- {_GENERATED}\n"
+        f"{{# {_GENERATED} #}}\n"
         f"{{{{ config(materialized='continuous_aggregate', source='{rollup.source.name}', grain='{grain}') }}}}\n\n"
         "select\n    " + ",\n    ".join(columns) + f"\nfrom {relation}\n"
         f"where {{{{ in_bucket('{time}') }}}}\ngroup by {keys}\n"
@@ -89,7 +89,7 @@ def generation_metrics_sql() -> str:
     """The text of mart.generation_metrics: the registry's own formulas, by workflow and tier over all of history."""
     columns = [f"{formula_sql(metric(name))} as {column}" for column, name in GENERATION_METRICS.items()]
     return (
-        f"-- {_GENERATED}\n"
+        f"{{# {_GENERATED} #}}\n"
         "with answer as (\n    select\n        parts.workflow_id,\n        parts.tier_id,\n        "
         + ",\n        ".join(columns)
         + ",\n        max(parts.newest_recorded_at) as last_updated_at\n"
