@@ -301,7 +301,7 @@ def _show_averages(averages: list[dict[str, Any]]) -> None:
 
 
 def _show_scores(answer: dict[str, Any], scenes: list[dict[str, Any]]) -> None:
-    table = _table("Predicted before it ran, beside what it took (wall seconds, ✓ within P10 - P90)")
+    table = _table("Predicted, beside what it took (wall seconds; ✓ within P10 - P90)")
     table.add_column("workflow", no_wrap=True)
     table.add_column("tier", no_wrap=True)
     for name in ("P50", "P10 - P90", "actual  "):

@@ -2,3 +2,27 @@
 
 `Estimate | NoEstimate` is a value. Nothing is guessed where there is no history, and nothing from another tier.
 """
+
+from framehouse.estimates.batch import estimate_batch
+from framehouse.estimates.scene import estimate_scene
+from framehouse.estimates.wire import (
+    BatchAnswer,
+    BatchRequest,
+    Estimate,
+    NoEstimate,
+    Pool,
+    SceneAnswer,
+    SceneRequest,
+)
+
+__all__ = [
+    "BatchAnswer",
+    "BatchRequest",
+    "Estimate",
+    "NoEstimate",
+    "Pool",
+    "SceneAnswer",
+    "SceneRequest",
+    "estimate_batch",
+    "estimate_scene",
+]

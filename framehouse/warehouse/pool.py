@@ -150,10 +150,8 @@ class Warehouse:
                 if is_snapshot:
                     connection.execute("set transaction isolation level repeatable read read only")
                 yield Session(connection)
-        except (psycopg.OperationalError, psycopg_pool.PoolTimeout) as error:
-            raise UnreachableError(
-                f"the warehouse went away: {_brief(error)}", hint="framehouse status"
-            ) from error
+        except psycopg.OperationalError as error:  # psycopg_pool.PoolTimeout is one
+            raise _operational(error) from error
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
             raise NotMigratedError(
                 f"the warehouse lacks something: {_brief(error)}",
@@ -169,9 +167,7 @@ class Warehouse:
             ) as connection:
                 yield Session(connection)
         except psycopg.OperationalError as error:
-            raise UnreachableError(
-                f"the warehouse went away: {_brief(error)}", hint="framehouse status"
-            ) from error
+            raise _operational(error) from error
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -182,6 +178,13 @@ def is_retryable(error: BaseException) -> bool:
 def database_error(error: BaseException) -> WarehouseError | None:
     """A refusal by the database as our error, or None for any other exception."""
     return WarehouseError(_brief(error)) if isinstance(error, psycopg.DatabaseError) else None
+
+
+def _operational(error: psycopg.OperationalError) -> WarehouseError:
+    """A lost connection, or a server that stops or starts (08..., 57P..); anything else is what the server said."""
+    if error.sqlstate is None or error.sqlstate.startswith(("08", "57P")):
+        return UnreachableError(f"the warehouse went away: {_brief(error)}", hint="framehouse status")
+    return WarehouseError(f"the database refused: {_brief(error)}")
 
 
 def _brief(error: BaseException) -> str:
