@@ -12,10 +12,12 @@ FramehouseError               what went wrong, a stable `code`, and a `hint`: wh
 │   ├── DefinitionError       a rollup's stored definition differs from the code's
 │   └── BuildError            dbt or a migration failed
 ├── ContractError             what was sent does not keep the contract; carries `problems`
+    │   └── TakenError            a name that is given once belongs to another row
 ├── NotFoundError             the thing asked for does not exist
 ├── QueryError                a question that metrics cannot express
 │   └── NoAnswerError         a sound question whose data is gone (raw dropped)
-└── CollectError              measuring a command
+├── BusyError                 more waits to be written than may wait
+    └── CollectError              measuring a command
 """
 
 from dataclasses import dataclass
@@ -117,6 +119,12 @@ class ContractError(FramehouseError):
         self.problems = problems or []
 
 
+class TakenError(ContractError):
+    """The name belongs to another row already."""
+
+    code = "name_taken"
+
+
 class NotFoundError(FramehouseError):
     """The thing asked for does not exist."""
 
@@ -133,6 +141,12 @@ class NoAnswerError(QueryError):
     """A sound question whose data is gone."""
 
     code = "raw_dropped"
+
+
+class BusyError(FramehouseError):
+    """More waits to be written than may wait, or the service is stopping; nothing of the request was stored."""
+
+    code = "busy"
 
 
 class CollectError(FramehouseError):

@@ -81,18 +81,31 @@ def midnight(day: date, tz: ZoneInfo) -> datetime:
 
 def floor(instant: datetime, grain: Grain, tz: ZoneInfo) -> datetime:
     """The start (UTC) of the bucket that holds an instant."""
-    if not grain.is_calendar:
-        width = FINE if grain is Grain.FINE else timedelta(hours=1)
-        if grain is Grain.HOUR:
-            offset = instant.astimezone(tz).utcoffset() or timedelta()
-            return _floor_utc(instant + offset, width) - offset
-        return _floor_utc(instant, width)
+    if grain is Grain.FINE:
+        return _floor_utc(instant, FINE)
+    if grain is Grain.HOUR:
+        offset = instant.astimezone(tz).utcoffset() or timedelta()
+        return first_instant(_floor_utc(instant + offset, timedelta(hours=1)) - offset, grain, tz)
     day = instant.astimezone(tz).date()
     if grain is Grain.WEEK:
         day -= timedelta(days=day.weekday())
     elif grain is Grain.MONTH:
         day = day.replace(day=1)
     return midnight(day, tz)
+
+
+def first_instant(label: datetime, grain: Grain, tz: ZoneInfo) -> datetime:
+    """The start (UTC) of a bucket, given what plain arithmetic on its local time says that it is.
+
+    They differ where a change of clocks repeats midnight (the arithmetic gives the second one) and where it moves by
+    half an hour, which makes an hour begin at the change.
+    """
+    if grain is Grain.FINE:
+        return label.astimezone(UTC)
+    local = label.astimezone(tz)
+    if grain is Grain.HOUR:
+        return label.astimezone(UTC) + timedelta(minutes=-local.minute % 60)
+    return midnight(local.date(), tz)
 
 
 def ceil(instant: datetime, grain: Grain, tz: ZoneInfo) -> datetime:
@@ -106,7 +119,7 @@ def following(start: datetime, grain: Grain, tz: ZoneInfo) -> datetime:
     if grain is Grain.FINE:
         return start + FINE
     if grain is Grain.HOUR:
-        return start + timedelta(hours=1)
+        return floor(start + timedelta(hours=1), grain, tz)
     day = start.astimezone(tz).date()
     if grain is Grain.DAY:
         day += timedelta(days=1)

@@ -7,220 +7,201 @@ rows go straight into the hypertable, with no temporary table between.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-
-from pydantic import ValidationError
+from dataclasses import dataclass
 
 from framehouse.errors import ContractError, Problem
-from framehouse.events import Event, Outcome, printable, problems
+from framehouse.events import Event, Outcome, printable
 from framehouse.warehouse import Session, Warehouse
-from framehouse.warehouse.pool import Json, is_retryable
-from ingest import rows
-from ingest.body import Element, duplicated_keys
+from ingest import names, rows
+from ingest.body import Element
+from ingest.verdict import (
+    CLOCK_SLACK,
+    HTTP_REACH,
+    Keep,
+    Reach,
+    Refusal,
+    Status,
+    Verdict,
+    below_fence,
+    in_transaction,
+    judge,
+    quarantine,
+    quarantine_body,
+)
 
-HTTP_REACH = timedelta(days=400)
-CLOCK_SLACK = timedelta(hours=1)
+__all__ = [
+    "CLOCK_SLACK",
+    "HTTP_REACH",
+    "Keep",
+    "Reach",
+    "Result",
+    "Status",
+    "check",
+    "keep_refused",
+    "write",
+    "write_events",
+]
+
 TABLE = "telemetry.performance_metrics"
 
 
-class Status(StrEnum):
-    """What became of one event."""
+@dataclass(slots=True, kw_only=True)
+class Result(Verdict):
+    """The answer for one event."""
 
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
-    REJECTED = "rejected"
-
-
-@dataclass(slots=True)
-class Result:
-    """The answer for one event; `code` and `errors` say why it was rejected."""
-
-    status: Status
     job_id: str | None = None
     attempt: int | None = None
-    code: str | None = None
-    errors: list[Problem] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """How far back and ahead of now `finished_at` may lie. None: as far as the fence."""
-
-    back: timedelta | None = HTTP_REACH
-    ahead: timedelta = CLOCK_SLACK
 
 
 @dataclass(slots=True)
 class _Item:
-    element: Element
-    event: Event | None
+    """An event that may be stored, and what becomes of it."""
+
+    event: Event
+    hash: bytes
     result: Result
-    hash: bytes = b""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.event.job_id, self.event.attempt
+
+    @property
+    def is_open(self) -> bool:
+        return self.result.status is Status.ACCEPTED
 
 
 def write(
-    warehouse: Warehouse, batch: Sequence[Element], *, origin: str = "http", reach: Reach | None = None
+    warehouse: Warehouse,
+    batch: Sequence[Element],
+    *,
+    origin: str = "http",
+    reach: Reach | None = None,
+    keep: Keep = Keep.ALWAYS,
 ) -> list[Result]:
     """Store the good events of a batch, quarantine the others; one Result per element, in order.
 
-    When this returns, everything it acknowledges is committed. Raises UnreachableError, and then nothing was stored.
+    When this returns, everything it acknowledges is committed. Raises UnreachableError: then send the batch again;
+    whatever of it had been committed is answered as duplicate.
     """
-    items = [_check(element, reach or Reach()) for element in batch]
-    _refuse_twins(items)
-    try:
-        _transaction(warehouse, items, origin)
-    except Exception as error:
-        if not is_retryable(error):
-            raise
-        _transaction(warehouse, items, origin)
-    return [item.result for item in items]
+    judged = [_judged(element, reach or Reach()) for element in batch]
+    hashes = [b"" if isinstance(found, Refusal) else rows.body_hash(found) for found in judged]
+
+    def store(session: Session) -> list[Result]:
+        # Results are made anew by each try of the transaction.
+        results = [_result(element, found) for element, found in zip(batch, judged, strict=True)]
+        items = [
+            _Item(event, digest, result)
+            for event, digest, result in zip(judged, hashes, results, strict=True)
+            if isinstance(event, Event)
+        ]
+        if items:
+            _store(session, items)
+        refused = [
+            (element.raw, result)
+            for element, result in zip(batch, results, strict=True)
+            if result.status is Status.REJECTED
+        ]
+        quarantine(session, refused, origin, keep)
+        return results
+
+    return in_transaction(warehouse, store)
 
 
 def write_events(warehouse: Warehouse, events: Iterable[Event], *, origin: str = "python") -> list[Result]:
     """Store events that are already typed, down to the fence."""
-    batch = [Element(None, event.model_dump_json(exclude_defaults=True).encode()) for event in events]
-    return write(
-        warehouse,
-        [Element(json.loads(element.raw), element.raw) for element in batch],
-        origin=origin,
-        reach=Reach(back=None),
-    )
+    bodies = [event.model_dump_json(exclude_defaults=True).encode() for event in events]
+    batch = [Element(json.loads(body), body) for body in bodies]
+    return write(warehouse, batch, origin=origin, reach=Reach(back=None))
 
 
-def _check(element: Element, reach: Reach) -> _Item:
-    """Validate one element; a rejected one keeps its identity if it had one."""
-    result = Result(Status.ACCEPTED)
-    if isinstance(element.value, dict):
-        job_id, attempt = element.value.get("job_id"), element.value.get("attempt", 1)
-        result.job_id = printable(job_id) if isinstance(job_id, str) else None
-        result.attempt = attempt if type(attempt) is int and 0 < attempt < 2**15 else None
-    found = duplicated_keys(element.value)
-    if found:
-        return _Item(element, None, _reject(result, "duplicate_key", *found))
-    try:
-        event = Event.model_validate(element.value)
-    except ValidationError as error:
-        return _Item(element, None, _reject(result, "invalid", *problems(error)))
-    result.job_id, result.attempt = event.job_id, event.attempt
-    now = datetime.now(UTC)
-    if event.finished_at > now + reach.ahead:
-        limit = f"at most {_words(reach.ahead)} ahead of the server's clock"
-        return _Item(
-            element, None, _reject(result, "in_future", Problem("finished_at", "in the future", limit))
-        )
-    if reach.back is not None and event.finished_at < now - reach.back:
-        limit = f"at most {_words(reach.back)} ago; `framehouse load` takes older events"
-        return _Item(element, None, _reject(result, "too_old", Problem("finished_at", "too long ago", limit)))
-    return _Item(element, event, result, rows.body_hash(event))
-
-
-def _refuse_twins(items: list[_Item]) -> None:
-    """Within a batch the first of equal keys counts; the others are duplicates or conflicts of it."""
-    first: dict[tuple[str, int], bytes] = {}
-    for item in items:
-        if item.event is None:
-            continue
-        key = (item.event.job_id, item.event.attempt)
-        if key not in first:
-            first[key] = item.hash
-        else:
-            _settle_known(item, first[key])
-
-
-def _transaction(warehouse: Warehouse, items: list[_Item], origin: str) -> None:
-    # A retry of the transaction starts from what was known before it.
-    open_items = [item for item in items if item.event is not None and item.result.status is Status.ACCEPTED]
-    before = [(item, item.result) for item in open_items]
-    try:
-        with warehouse.session() as session:
-            if open_items:
-                session.run("ingest.hold_fence")
-                _refuse_below_fence(session, open_items)
-                ids = _ids(session, open_items)
-                fresh = _claim(
-                    session, [item for item in open_items if item.result.status is Status.ACCEPTED]
-                )
-                session.copy_in(TABLE, rows.COLUMNS, (rows.row(event, ids) for event in fresh))
-                _add_outcomes(session, fresh)
-            for item in items:
-                if item.result.status is Status.REJECTED:
-                    session.run("ingest.quarantine", quarantine_row(item.element.raw, item.result, origin))
-    except BaseException:
-        for item, result in before:
-            item.result = Result(Status.ACCEPTED, result.job_id, result.attempt)
-        raise
-
-
-def quarantine_row(raw: bytes, result: Result, origin: str) -> dict[str, object]:
-    """Parameters of the statement that keeps a refused body."""
-    return {
-        "origin": origin,
-        "code": result.code,
-        "body": raw,
-        "problems": Json([asdict(problem) for problem in result.errors]),
-    }
+def check(element: Element, *, reach: Reach | None = None) -> Result:
+    """What `write` would say of an element before it asks the database."""
+    return _result(element, _judged(element, reach or Reach()))
 
 
 def keep_refused(warehouse: Warehouse, raw: bytes, error: ContractError, *, origin: str) -> Result:
     """Quarantine a body that could not even be split into events."""
-    result = _reject(Result(Status.REJECTED), "not_json", *error.problems)
-    with warehouse.session() as session:
-        session.run("ingest.quarantine", quarantine_row(raw, result, origin))
+    return Result(Status.REJECTED, "not_json", quarantine_body(warehouse, raw, error, origin))
+
+
+def _judged(element: Element, reach: Reach) -> Event | Refusal:
+    return judge(element, Event, reach, oldest="finished_at", newest="finished_at")
+
+
+def _result(element: Element, judged: Event | Refusal) -> Result:
+    """The answer so far; a rejected event keeps its identity if it had one."""
+    if isinstance(judged, Event):
+        return Result(job_id=judged.job_id, attempt=judged.attempt)
+    result = Result(Status.REJECTED, judged.code, judged.problems)
+    if isinstance(element.value, dict):
+        job_id, attempt = element.value.get("job_id"), element.value.get("attempt", 1)
+        result.job_id = printable(job_id) if isinstance(job_id, str) else None
+        result.attempt = attempt if type(attempt) is int and 0 < attempt < 2**15 else None
     return result
 
 
+def _store(session: Session, items: list[_Item]) -> None:
+    session.run("ingest.hold_fence")
+    _refuse_below_fence(session, items)
+    tier_ids = _refuse_unknown_tiers(session, items)
+    # Twins are settled by the claim, after every other check: a twin of a refused event stands for itself.
+    fresh = _claim(session, [item for item in items if item.is_open])
+    if fresh:
+        ids = names.ids(session, dict(rows.names(fresh)))
+        ids |= {("tier", name): tier_id for name, tier_id in tier_ids.items()}
+        session.copy_in(TABLE, rows.COLUMNS, (rows.row(event, ids) for event in fresh))
+        _add_outcomes(session, fresh)
+
+
 def _refuse_below_fence(session: Session, items: list[_Item]) -> None:
-    raw_from: datetime | None = session.value("ingest.raw_from")
-    if raw_from is None:
-        return
+    raw_from = session.value("ingest.raw_from")
     for item in items:
-        assert item.event is not None
-        if item.event.finished_at < raw_from:
-            problem = Problem(
-                "finished_at", "raw data of that time is gone", f"at or after {raw_from.isoformat()}"
-            )
-            _reject(item.result, "too_old", problem)
+        if problem := below_fence(raw_from, item.event.finished_at, "finished_at"):
+            item.result.refuse("too_old", problem)
 
 
-def _ids(session: Session, items: list[_Item]) -> dict[tuple[str, str], int]:
-    """Ids of every name the events mention; unseen ones are registered, unknown tiers refused."""
-    wanted = dict(rows.names([item.event for item in items if item.event is not None]))
-    ids = {(row["kind"], row["name"]): row["id"] for row in session.rows("ingest.ids_by_name", wanted)}
-    unseen = {kind: [n for n in found if (kind, n) not in ids] for kind, found in wanted.items()}
-    for name in unseen.pop("tier"):
-        tiers = ", ".join(row["name"] for row in session.rows("ingest.tier_names"))
-        for item in items:
-            if item.event is not None and item.event.tier == name:
-                problem = Problem("tier", f"there is no tier {name!r}", f"null or one of: {tiers}")
-                _reject(item.result, "unknown_tier", problem)
-    if any(unseen.values()):
-        for kind, found in unseen.items():
-            if found:
-                session.run(f"ingest.register_{kind}", [found])
-        for row in session.rows("ingest.ids_by_name", wanted):
-            ids[row["kind"], row["name"]] = row["id"]
-    return ids
+def _refuse_unknown_tiers(session: Session, items: list[_Item]) -> dict[str, int]:
+    """Refuse events of unknown tiers; the ids of the known ones."""
+    if all(item.event.tier is None for item in items):
+        return {}
+    known = names.tiers(session)
+    for item in items:
+        if item.is_open and item.event.tier is not None and item.event.tier not in known:
+            item.result.refuse("unknown_tier", names.unknown_tier(item.event.tier, known))
+    return known
 
 
 def _claim(session: Session, items: list[_Item]) -> list[Event]:
-    """Claim the attempts in the ledger; the events whose claim is new."""
+    """Claim the attempts in the ledger; the events whose claim is new. All others are duplicates or conflicts."""
     if not items:
         return []
-    by_key = {(item.event.job_id, item.event.attempt): item for item in items if item.event is not None}
-    keys = {"job_ids": [key[0] for key in by_key], "attempts": [key[1] for key in by_key]}
+    first: dict[tuple[str, int], _Item] = {}
+    for item in items:
+        first.setdefault(item.key, item)
+    keys = {"job_ids": [job_id for job_id, _ in first], "attempts": [attempt for _, attempt in first]}
     claim = keys | {
-        "hashes": [item.hash for item in by_key.values()],
-        "finished": [item.event.finished_at for item in by_key.values() if item.event is not None],
+        "hashes": [item.hash for item in first.values()],
+        "finished": [item.event.finished_at for item in first.values()],
     }
     fresh = {(row["job_id"], row["attempt"]) for row in session.rows("ingest.claim_attempts", claim)}
-    if len(fresh) < len(by_key):
+    known = {key: first[key].hash for key in fresh}
+    if len(fresh) < len(first):
         for row in session.rows("ingest.known_hashes", keys):
-            key = (row["job_id"], row["attempt"])
-            if key not in fresh:
-                _settle_known(by_key[key], bytes(row["body_hash"]))
-    return [item.event for key, item in by_key.items() if key in fresh and item.event is not None]
+            known[row["job_id"], row["attempt"]] = bytes(row["body_hash"])
+    stored = []
+    for item in items:
+        if item.key in fresh and item is first[item.key]:
+            stored.append(item.event)
+        elif item.hash == known[item.key]:
+            item.result.status = Status.DUPLICATE
+        else:
+            item.result.refuse("conflict", _CONFLICT)
+    return stored
+
+
+_CONFLICT = Problem(
+    "job_id", "this attempt is known with other content", "the same content, or another attempt number"
+)
 
 
 def _add_outcomes(session: Session, events: list[Event]) -> None:
@@ -245,25 +226,3 @@ def _add_outcomes(session: Session, events: list[Event]) -> None:
                 "finished": [event.finished_at for event in done],
             },
         )
-
-
-def _settle_known(item: _Item, known_hash: bytes) -> None:
-    if item.hash == known_hash:
-        item.result.status = Status.DUPLICATE
-    else:
-        problem = Problem(
-            "job_id",
-            "this attempt is known with other content",
-            "the same content, or another attempt number",
-        )
-        _reject(item.result, "conflict", problem)
-
-
-def _reject(result: Result, code: str, *found: Problem) -> Result:
-    result.status, result.code, result.errors = Status.REJECTED, code, list(found)
-    return result
-
-
-def _words(duration: timedelta) -> str:
-    hours = round(duration.total_seconds() / 3600)
-    return f"{hours // 24} days" if hours >= 48 else f"{hours} h"

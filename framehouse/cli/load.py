@@ -94,7 +94,11 @@ def _print(tally: "Tally", *, is_dry: bool) -> None:
     if tally.was_done:
         click.echo(f"{tally.path.name}: was loaded before, {_counts(tally)}; --again reads it anew")
         return
-    told = f"{tally.read:,} read, {tally.stored:,} sound" if is_dry else _counts(tally)
+    told = (
+        f"{tally.read:,} read, {tally.stored:,} sound, {tally.refused_count:,} refused"
+        if is_dry
+        else _counts(tally)
+    )
     resumed = f" (went on after {tally.resumed_after:,})" if tally.resumed_after else ""
     click.echo(f"{tally.path.name}: {told}{resumed}")
     for code, count in tally.refused.most_common():

@@ -16,7 +16,6 @@ from framehouse.config import settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from framehouse.errors import Problem
     from framehouse.warehouse import Warehouse
     from ingest.quarantine import Refused, Replay, Summary
 
@@ -158,6 +157,7 @@ def _print_table(rows: "list[Summary]") -> None:
     from rich.text import Text
 
     from framehouse.cli.console import out
+    from ingest.verdict import sentence, visible
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("id", justify="right", no_wrap=True)
@@ -168,31 +168,35 @@ def _print_table(rows: "list[Summary]") -> None:
     if has_replayed:
         table.add_column("replayed", no_wrap=True)
     for row in rows:
-        why = _problem(row.problems[0]) if row.problems else ""
+        why = sentence(row.problems[0]) if row.problems else ""
         if len(row.problems) > 1:
             why = f"{why} (+{len(row.problems) - 1})"
-        cells = [str(row.id), _when(row.received_at), row.origin, row.code, why]
+        cells = [str(row.id), _when(row.received_at), visible(row.origin), row.code, why]
         if has_replayed:
             cells.append(row.replay_status or "")
         table.add_row(*map(Text, cells))
-    console = out if out.is_terminal else Console(width=200, highlight=False)  # a pipe has no width of its own
+    console = (
+        out if out.is_terminal else Console(width=200, highlight=False)
+    )  # a pipe has no width of its own
     console.print(table)
 
 
 def _print_one(found: "Refused") -> None:
+    from ingest.verdict import sentence, visible
+
     settled = f"{found.replay_status}, {_when(found.replayed_at)}" if found.replayed_at else "not yet"
     for label, text in (
         ("id", str(found.id)),
         ("received", _when(found.received_at)),
-        ("origin", found.origin),
+        ("origin", visible(found.origin)),
         ("code", found.code),
         ("replayed", settled),
     ):
         click.echo(f"{click.style(f'{label:<10}', dim=True)}{text}")
     for problem in found.problems:
-        click.echo(f"{click.style('problem   ', dim=True)}{_problem(problem)}")
+        click.echo(f"{click.style('problem   ', dim=True)}{sentence(problem)}")
     click.echo(f"{click.style('body      ', dim=True)}{found.size_bytes:,} bytes\n")
-    click.echo(_pretty(found.body, is_indented=found.code != "duplicate_key"))
+    click.echo(visible(_pretty(found.body, is_indented=found.code != "duplicate_key")))
 
 
 def _print_replay(result: "Replay", *, as_json: bool, is_brief: bool) -> None:
@@ -200,27 +204,24 @@ def _print_replay(result: "Replay", *, as_json: bool, is_brief: bool) -> None:
         click.echo(json.dumps({"id": result.id, "status": result.status, "code": result.code,
                                "errors": [asdict(problem) for problem in result.errors]}))  # fmt: skip
         return
+    from ingest.verdict import sentence
+
     if result.status.value != "rejected":
         if not is_brief:
             click.echo(f"{result.id}: {result.status}")
         return
     click.echo(f"{result.id}: still refused, {result.code}")
     for problem in result.errors[: 1 if is_brief else None]:
-        click.echo(f"    {_problem(problem)}")
-
-
-def _problem(problem: "Problem") -> str:
-    told = f"{problem.path}: {problem.message}" if problem.path else problem.message
-    return f"{told} ({problem.expected})" if problem.expected else told
+        click.echo(f"    {sentence(problem)}")
 
 
 def _pretty(body: bytes, *, is_indented: bool) -> str:
-    """A body for the terminal: without anything a terminal would obey, and indented where that loses nothing."""
+    """A body as text, indented where that loses nothing."""
     text = body.decode("utf-8", "replace")
     if is_indented:
         with suppress(ValueError, RecursionError):
             text = json.dumps(json.loads(body), indent=2)
-    return "".join(mark if mark in "\n\t" or mark.isprintable() else f"\\x{ord(mark):02x}" for mark in text)
+    return text
 
 
 def _when(instant: datetime | None) -> str:

@@ -14,7 +14,7 @@ from framehouse.events import Count, Name, Parameters, Queue, Record
 MAX_SCENES = 100_000
 MAX_SEGMENTS = 1_000_000
 
-Seconds = Annotated[float, Field(gt=0, le=1e7, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0.001, le=1e7, allow_inf_nan=False)]
 
 
 class Pool(Record):
@@ -53,6 +53,12 @@ class SceneRequest(Record):
     variant: Name | None = None
     frame_count: Count | None = None
     parameters: Parameters | None = None
+
+    @model_validator(mode="after")
+    def _is_countable(self) -> Self:
+        if self.target_seconds / self.segment_seconds > MAX_SEGMENTS:
+            raise ValueError(f"target_seconds is more than {MAX_SEGMENTS} segments")
+        return self
 
 
 class BatchRequest(Record):

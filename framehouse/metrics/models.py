@@ -1,12 +1,12 @@
-"""Generates the dbt models of the rollups from the catalogue, and the marts that show a registry formula.
+"""Generates from the registry: the dbt models of the rollups, the mart that shows its formulas, docs/metrics.md.
 
-`python -m framehouse.metrics.models` writes them into dbt_project/; a test fails when they differ from the catalogue.
+`python -m framehouse.metrics.models` writes them; a test fails when they differ from the registry.
 """
 
 from pathlib import Path
 
 from framehouse.metrics.compile import formula_sql
-from framehouse.metrics.definitions import metric
+from framehouse.metrics.definitions import METRICS, metric
 from framehouse.metrics.quantities import Merge, Part
 from framehouse.metrics.rollups import ROLLUPS, Rollup
 from framehouse.windows import Grain
@@ -104,12 +104,37 @@ def generation_metrics_sql() -> str:
     )
 
 
-def files(project: Path) -> dict[Path, str]:
-    """Every generated file of the dbt project and what it must hold."""
+def metrics_page() -> str:
+    """docs/metrics.md: every metric with its unit, formula and direction."""
+    lines = [
+        "# Metrics",
+        "",
+        f"{_GENERATED} Ask for them by name with `metrics.read(...)`; formulas are over the parts of rollups, which",
+        "docs/naming.md explains. A quantile comes from its quantity's histogram.",
+        "",
+        "| metric | unit | better | what it is | formula |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for m in METRICS:
+        formula = (
+            f"`{m.formula}`"
+            if m.formula
+            else f"quantile {m.quantile:g} of `{m.quantity.name}`"
+            if m.quantity
+            else ""
+        )
+        lines.append(f"| `{m.name}` | {m.unit.label or m.unit.suffix} | {m.better} | {m.prose} | {formula} |")
+    return "\n".join(lines) + "\n"
+
+
+def files(checkout: Path) -> dict[Path, str]:
+    """Every generated file of a checkout and what it must hold."""
+    project = checkout / "dbt_project"
     folder = project / "models" / "rollup"
     found = {folder / f"{rollup.name}.sql": model_sql(rollup) for rollup in ROLLUPS}
     found[folder / "rollups.yml"] = properties_yaml()
     found[project / "models" / "mart" / "generation_metrics.sql"] = generation_metrics_sql()
+    found[checkout / "docs" / "metrics.md"] = metrics_page()
     return found
 
 
@@ -124,7 +149,7 @@ def _prose(part: Part) -> str:
 
 def main() -> None:
     """Write the generated files."""
-    for path, text in files(Path(__file__).parents[2] / "dbt_project").items():
+    for path, text in files(Path(__file__).parents[2]).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 

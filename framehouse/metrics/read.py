@@ -13,7 +13,7 @@ from framehouse.metrics.quantiles import quantile
 from framehouse.metrics.rollups import NAMES, Source
 from framehouse.units import Unit
 from framehouse.warehouse import Session, Warehouse
-from framehouse.windows import Grain, Window, zone
+from framehouse.windows import Grain, Window, first_instant, zone
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,10 +162,10 @@ def _answer(
         )
 
     plans = [planned(frozenset(question.parts()))]
-    found = _table(session, metrics_sql(question, plans[0]), len(by) + (grain is not None))
+    found = _table(session, metrics_sql(question, plans[0]), question)
     if question.quantiles:
         plans.append(planned(frozenset(part.name for part in question.histograms().values())))
-        bins = _table(session, histograms_sql(question, plans[1]), len(by) + (grain is not None))
+        bins = _table(session, histograms_sql(question, plans[1]), question)
         for key, values in found.items():
             for m in own:
                 if m.quantile is not None:
@@ -173,9 +173,16 @@ def _answer(
     return _Answer(found, tuple(plans))
 
 
-def _table(session: Session, sql: str, key_count: int) -> dict[tuple[Value, ...], dict[str, Any]]:
+def _table(session: Session, sql: str, question: Question) -> dict[tuple[Value, ...], dict[str, Any]]:
     names, rows = session.table(sql)
-    return {row[:key_count]: dict(zip(names[key_count:], row[key_count:], strict=True)) for row in rows}
+    count = len(question.by) + (question.grain is not None)
+    return {_key(row[:count], question): dict(zip(names[count:], row[count:], strict=True)) for row in rows}
+
+
+def _key(key: tuple[Any, ...], question: Question) -> tuple[Value, ...]:
+    if question.grain is None:
+        return key
+    return (first_instant(key[0], question.grain, zone(question.zone_name)), *key[1:])
 
 
 def _quantile(m: Metric, values: Mapping[str, Any], bins: Mapping[str, Any]) -> float | None:

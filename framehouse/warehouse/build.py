@@ -1,6 +1,7 @@
 """Building rollups and marts with dbt, in this process: `framehouse build`."""
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -25,19 +26,24 @@ def build(
     log_dir: Path,
     studio_zone: str | None = None,
     command: tuple[str, ...] = ("run",),
+    project: Path | None = None,
     report: Reporter = SILENT,
 ) -> None:
     """Run dbt, then compute the cells of what is new.
 
     What did not change is not touched. The log is kept in `log_dir`/dbt.log. `studio_zone` counts at the first build
-    only. Raises DefinitionError for a changed rollup or another zone, BuildError for anything else that dbt refused.
+    only; `project` is another dbt project than this program's. Raises DefinitionError for a changed rollup or another
+    zone, BuildError for anything else that dbt refused.
     """
+    project = project or project_dir()
     zone = fix_studio_zone(warehouse, studio_zone)
     report.step("building rollups and marts with dbt")
     with profile(warehouse.url) as profiles:
-        run_dbt([*command], profiles=profiles, studio_zone=zone, log_dir=log_dir, report=report)
+        run_dbt(
+            [*command], project=project, profiles=profiles, studio_zone=zone, log_dir=log_dir, report=report
+        )
     with warehouse.session() as session:
-        session.run("maintain.add_build", [fingerprint()])
+        session.run("maintain.add_build", [fingerprint(project)])
     waiting = backlog(warehouse)
     if waiting.total:
         report.step(f"computing cells ({waiting.total} buckets wait)")
@@ -61,10 +67,10 @@ def is_built(warehouse: Warehouse) -> bool:
         return bool(session.value("maintain.last_build") == fingerprint())
 
 
-def fingerprint() -> str:
-    """SHA-256 of what the dbt project says: models, macros and settings."""
+def fingerprint(project: Path | None = None) -> str:
+    """SHA-256 of what a dbt project (this program's, unless another is named) says: models, macros and settings."""
     digest = sha256()
-    folder = project_dir()
+    folder = project or project_dir()
     for path in sorted(p for p in folder.rglob("*") if p.suffix in {".sql", ".yml"}):
         digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
@@ -127,7 +133,9 @@ def profile(url: str) -> Iterator[Path]:
         yield path
 
 
-def run_dbt(command: list[str], *, profiles: Path, studio_zone: str, log_dir: Path, report: Reporter) -> None:
+def run_dbt(
+    command: list[str], *, project: Path, profiles: Path, studio_zone: str, log_dir: Path, report: Reporter
+) -> None:
     """Run one dbt command in this process. Raises DefinitionError or BuildError with what dbt said."""
     from dbt.cli.main import dbtRunner  # noqa: PLC0415 - seconds of imports that only a build pays for
 
@@ -140,7 +148,7 @@ def run_dbt(command: list[str], *, profiles: Path, studio_zone: str, log_dir: Pa
     result = dbtRunner(callbacks=[on_event]).invoke(
         [
             *command,
-            "--project-dir", str(project_dir()),
+            "--project-dir", str(project),
             "--profiles-dir", str(profiles),
             "--target-path", str(profiles / "target"),
             "--log-path", str(log_dir),
@@ -151,6 +159,7 @@ def run_dbt(command: list[str], *, profiles: Path, studio_zone: str, log_dir: Pa
             "--no-partial-parse",
         ]
     )  # fmt: skip
+    _close_dbt_log()
     if result.success:
         return
     log = log_dir / "dbt.log"
@@ -158,6 +167,14 @@ def run_dbt(command: list[str], *, profiles: Path, studio_zone: str, log_dir: Pa
     if "was built from another definition" in said or "is fixed at the first build" in said:
         raise DefinitionError(said, hint=f"the whole log is in {log}")
     raise BuildError(f"dbt failed: {said}", hint=f"the whole log is in {log}")
+
+
+def _close_dbt_log() -> None:
+    """dbt leaves its log file open until the process ends or the next command."""
+    dbt_log = logging.getLogger("file_log")
+    for handler in list(dbt_log.handlers):
+        dbt_log.removeHandler(handler)
+        handler.close()
 
 
 def _failures(result: Any) -> str:

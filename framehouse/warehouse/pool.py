@@ -114,6 +114,7 @@ class Warehouse:
             min_size=0,
             max_size=max_size,
             max_idle=60,
+            timeout=5,  # of waiting for a connection; an outage is said soon
             open=False,
             kwargs={"application_name": name, "autocommit": False},
             check=psycopg_pool.ConnectionPool.check_connection,

@@ -156,4 +156,6 @@ comment on table ops.quarantine is 'Bodies that were refused, byte for byte, wit
 
 grant insert on ops.attempt_ledger, ops.touched_buckets to framehouse_ingest, framehouse_api;
 grant insert, update on ops.quarantine to framehouse_ingest, framehouse_api;
--- The views of rollups read marks and the fence, in the reader's name where security_invoker is set, else the owner's.
+-- What metrics.read asks besides the rollups: which there are, whose days they follow, where the fence is.
+grant usage on schema ops to framehouse_analyst;
+grant select on ops.studio_settings, ops.retention, ops.rollups to framehouse_analyst;

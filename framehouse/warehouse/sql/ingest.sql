@@ -24,15 +24,14 @@ join unnest(%(job_ids)s::text[], %(attempts)s::smallint[]) as claim (job_id, att
 
 -- name: ids_by_name
 select 'workflow' as kind, name, id from studio.workflows where name = any(%(workflow)s)
-union all select 'tier', name, id from studio.resolution_tiers where name = any(%(tier)s) and archived_at is null
 union all select 'project', name, id from studio.projects where name = any(%(project)s)
 union all select 'character', name, id from studio.characters where name = any(%(character)s)
 union all select 'scene', name, id from studio.scenes where name = any(%(scene)s)
 union all select 'scene_type', name, id from studio.scene_types where name = any(%(scene_type)s)
 union all select 'worker', name, id from studio.workers where name = any(%(worker)s);
 
--- name: tier_names
-select name from studio.resolution_tiers where archived_at is null order by sort_order, name;
+-- name: tiers
+select name, id from studio.resolution_tiers where archived_at is null order by sort_order, name;
 
 -- name: register_workflow
 insert into studio.workflows (name) select name from unnest(%s::text[]) as name order by name collate "C"
@@ -78,7 +77,22 @@ on conflict (estimate_id, scene_key) do update set
     finished_at = greatest(known.finished_at, excluded.finished_at);
 
 -- name: quarantine
-insert into ops.quarantine (origin, code, body, problems) values (%(origin)s, %(code)s, %(body)s, %(problems)s);
+insert into ops.quarantine (origin, code, body, problems)
+select %(origin)s, code, body, problems
+from unnest(%(codes)s::text[], %(bodies)s::bytea[], %(problems)s::jsonb[]) with ordinality
+    as refused (code, body, problems, place)
+order by place;
+
+-- name: quarantine_once
+-- A file that is loaded again brings its refused lines again.
+insert into ops.quarantine (origin, code, body, problems)
+select %(origin)s, code, body, problems
+from unnest(%(codes)s::text[], %(bodies)s::bytea[], %(problems)s::jsonb[]) with ordinality
+    as refused (code, body, problems, place)
+where not exists (
+    select from ops.quarantine known
+    where known.replayed_at is null and known.origin = %(origin)s and known.body = refused.body)
+order by place;
 
 -- name: lock_worker
 -- One writer of a worker's heartbeats at a time, so that overlaps are seen.
@@ -103,8 +117,15 @@ cut as (
                          interval '15 minutes') as bucket
 )
 insert into telemetry.worker_heartbeats (covered_from, covered_to, worker_id, state)
-select lower(piece), upper(piece), %(worker_id)s, %(state)s from cut where not isempty(piece);
+select lower(piece), upper(piece), %(worker_id)s, %(state)s from cut where not isempty(piece)
+returning covered_seconds;
 
 -- name: put_queue
 insert into studio.queue (waiting, running) values (%(waiting)s, %(running)s)
 on conflict (is_present) do update set waiting = excluded.waiting, running = excluded.running, created_at = now();
+
+-- name: database_identity
+-- Which database this is: what was loaded into another one, or before this one was made anew, is not in it.
+select d.oid::text || '/' || coalesce((select extract(epoch from created_at)::text from ops.studio_settings), '')
+from pg_database d
+where d.datname = current_database();

@@ -1,5 +1,6 @@
 """What must be survived: kills, stale pid files, starters at once, data of another making."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -50,7 +51,7 @@ def test_a_killed_postmasters_busy_backend_does_not_hold_the_data(
     try:
         running = postmaster.find(places, account)
         assert running is not None
-        _wait(lambda: any("DO" in " ".join(p.cmdline()) for p in psutil.Process(running.pid).children()))
+        _wait(lambda: "DO" in _titles(running.pid))
         os.kill(running.pid, signal.SIGKILL)
         _wait(lambda: not psutil.pid_exists(running.pid) or _is_zombie(running.pid))
         up(listener)
@@ -228,9 +229,18 @@ def _held_startup(places: Places, account: Account, *, other_than: int) -> psuti
                 if "startup" in " ".join(child.cmdline()):
                     child.suspend()
                     return child
-        except psutil.NoSuchProcess:
+        except psutil.Error:
             continue
     raise AssertionError("no startup process was seen")
+
+
+def _titles(pid: int) -> str:
+    """What the living children of a process call themselves."""
+    found = []
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.Error):  # it may end, or be waited for, while it is looked at
+            found += child.cmdline()
+    return " ".join(found)
 
 
 def _wait(until: Callable[[], bool]) -> None:

@@ -1,0 +1,1 @@
+"""The routes, by subject. Handlers parse, call the core and return."""

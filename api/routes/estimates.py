@@ -1,0 +1,91 @@
+"""What a batch will take, and how earlier estimates did."""
+
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import AfterValidator
+
+from api import wire
+from api.bodies import json_body
+from api.problems import documented
+from api.schemas import body_of
+from api.services import Here
+from framehouse.estimates import outcomes
+from framehouse.estimates.batch import estimate_batch
+from framehouse.estimates.wire import BatchAnswer, BatchRequest
+from framehouse.events import Instant, Name
+from framehouse.windows import Grain, Window
+
+router = APIRouter(tags=["estimates"])
+
+HISTORY = timedelta(days=90)
+
+
+class Bucket(StrEnum):
+    """How long one bucket of scores is."""
+
+    HOUR = Grain.HOUR
+    DAY = Grain.DAY
+    WEEK = Grain.WEEK
+    MONTH = Grain.MONTH
+
+
+def _is_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("there is no such time zone; give an IANA name such as Asia/Kolkata") from None
+    return name
+
+
+Zone = Annotated[Name, AfterValidator(_is_zone)]
+
+
+@router.post(
+    "/api/estimates",
+    summary="Estimate a batch before it is submitted",
+    response_model=BatchAnswer,
+    responses=documented(408, 413, 415, 422, 503),
+    openapi_extra=body_of(BatchRequest),
+)
+def estimate(here: Here, request: Annotated[BatchRequest, Depends(json_body(BatchRequest))]) -> BatchAnswer:
+    """Scenes without history are listed, never guessed. Jobs that carry the answer's `estimate_id` and their
+    `scene_key` are later scored against it."""
+    return estimate_batch(here.warehouse(), request)
+
+
+@router.get(
+    "/api/estimates/history",
+    summary="Calibration, and predicted against actual",
+    response_model=wire.EstimateHistory,
+    responses=documented(422, 503),
+)
+def history(
+    here: Here,
+    workflow: Name | None = None,
+    start: Annotated[Instant | None, Query(alias="from", description="90 days before the end.")] = None,
+    end: Annotated[Instant | None, Query(alias="to", description="Now.")] = None,
+    grain: Bucket = Bucket.DAY,
+    tz: Annotated[Zone, Query(description="Whose days the buckets follow.")] = "UTC",
+) -> outcomes.History:
+    """Calibration by workflow and tier; scores also by time."""
+    until = end or datetime.now(UTC) + timedelta(hours=1)
+    window = Window(start or until - HISTORY, until)
+    return outcomes.history(
+        here.warehouse(), workflow=workflow, window=window, grain=Grain(grain), zone_name=tz
+    )
+
+
+@router.get(
+    "/api/estimates/{id}",
+    summary="A stored estimate, predicted against actual",
+    response_model=wire.StoredEstimate,
+    responses=documented(404, 422, 503),
+)
+def stored(here: Here, id: UUID) -> outcomes.Stored:  # noqa: A002 - the path's own word
+    """Each scene's prediction beside what its jobs took."""
+    return outcomes.stored(here.warehouse(), id)

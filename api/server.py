@@ -1,0 +1,26 @@
+"""uvicorn, with limits."""
+
+import uvicorn
+from fastapi import FastAPI
+
+# uvicorn has no limit on how slowly the head of a request may arrive: the number of connections is what bounds it.
+CONNECTIONS = 1000
+KEEP_ALIVE_SECONDS = 15
+GRACE_SECONDS = 5
+HEAD_BYTES = 32 * 2**10
+
+
+def config(app: FastAPI, *, access_log: bool = False) -> uvicorn.Config:
+    """How the service runs on uvicorn: one process, bounded, logging like the rest of the program."""
+    return uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        log_config=None,
+        access_log=access_log,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        server_header=False,
+    )

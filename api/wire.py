@@ -1,0 +1,369 @@
+"""What goes over the wire besides the event contract: answers, and the small requests of this service."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+from api.problems import ProblemDetails, ProblemItem
+from framehouse.events import Name, Outcome, Size, Text
+from framehouse.events import Score as Finite
+from ingest.verdict import Status
+
+UtcTime = Annotated[datetime, AfterValidator(lambda value: value.astimezone(UTC))]
+"""Always written with Z, whatever zone the database's session has."""
+
+Limit = Annotated[int, Field(ge=1, le=1000)]
+Cursor = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+def _without_default(schema: JsonDict) -> None:
+    schema.pop("default", None)
+
+
+#: A member that is left out where it says nothing: not required, and never null.
+_ABSENT: Any = Field(default=None, json_schema_extra=_without_default)
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True, from_attributes=True)
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class EventResult(_Wire):
+    """What became of one event; `code` and `errors` are there when it was rejected."""
+
+    index: int
+    """Its place in the request."""
+    job_id: str | None
+    attempt: int | None
+    status: Status
+    code: str = _ABSENT
+    errors: list[ProblemItem] = _ABSENT
+
+
+class EventAnswer(_Wire):
+    """Every event of the request in order."""
+
+    results: list[EventResult]
+
+
+class HeartbeatResult(_Wire):
+    """What became of one heartbeat; `code` and `errors` are there when it was rejected."""
+
+    index: int
+    worker: str | None
+    covered_seconds: float | None
+    """How much of its span was new; 0 for a duplicate."""
+    status: Status
+    code: str = _ABSENT
+    errors: list[ProblemItem] = _ABSENT
+
+
+class HeartbeatAnswer(_Wire):
+    """Every heartbeat of the request in order."""
+
+    results: list[HeartbeatResult]
+
+
+class EventRefusal(ProblemDetails):
+    """No event of the request was stored or known."""
+
+    results: list[EventResult] = _ABSENT
+
+
+class HeartbeatRefusal(ProblemDetails):
+    """No heartbeat of the request was stored or known."""
+
+    results: list[HeartbeatResult] = _ABSENT
+
+
+class ReplayAnswer(_Wire):
+    """A refused body that was stored now, or was known already."""
+
+    id: int
+    status: Literal["accepted", "duplicate"]
+    results: list[EventResult | HeartbeatResult]
+
+
+class ReplayRefusal(ProblemDetails):
+    """A refused body that was refused again; its row stays open."""
+
+    results: list[EventResult | HeartbeatResult] = _ABSENT
+
+
+class QueueAnswer(_Wire):
+    """The queue that is stored now."""
+
+    waiting_count: int
+    running_count: int
+
+
+class QuarantineRow(_Wire):
+    """A refused body, without the body."""
+
+    id: int
+    received_at: UtcTime
+    origin: str
+    code: str
+    size_bytes: int
+    errors: list[ProblemItem] = Field(validation_alias="problems")
+    replayed_at: UtcTime | None
+    replay_status: str | None
+
+
+class QuarantinePage(_Wire):
+    """Refused bodies, in the order of their arrival."""
+
+    items: list[QuarantineRow]
+    next_cursor: str | None
+
+
+class QuarantineBody(QuarantineRow):
+    """A refused body."""
+
+    body_text: str | None
+    """The body, where it is UTF-8."""
+    body_base64: str
+    """The body, byte for byte."""
+
+
+class InputAnswer(_Wire):
+    """The longest input of a media job."""
+
+    duration_seconds: float | None
+    video_codec: str | None
+    audio_codec: str | None
+    width: int | None
+    height: int | None
+    bitrate_kbps: float | None
+
+
+class HostAnswer(_Wire):
+    """The machine that did the work."""
+
+    hostname: str | None
+    instance_type: str | None
+    cpu_count: int | None
+    memory_gb: float | None
+    gpu_model: str | None
+    driver: str | None
+
+
+class Attempt(_Wire):
+    """One stored attempt. Null is unknown."""
+
+    job_id: str
+    attempt: int
+    estimate_id: UUID | None
+    scene_key: str | None
+    workflow: str
+    tier: str | None
+    project: str | None
+    character: str | None
+    scene: str | None
+    scene_type: str | None
+    variant: str | None
+    worker: str | None
+    queued_at: UtcTime | None
+    eligible_at: UtcTime | None
+    started_at: UtcTime | None
+    finished_at: UtcTime
+    recorded_at: UtcTime
+    outcome: Outcome
+    error_code: str | None
+    error_message: str | None
+    is_cold: bool | None
+    cached_count: int | None
+    segment_count: int | None
+    frame_count: int | None
+    width: int | None
+    height: int | None
+    gpu_count: int | None
+    gpu_seconds: float | None
+    wall_seconds: float
+    time_per_frame_ms: float | None
+    vram_peak_mb: float | None
+    vram_method: str | None
+    energy_joules: float | None
+    output_mb: float | None
+    cpu_seconds: float | None
+    cpu_mean_pct: float | None
+    cpu_max_pct: float | None
+    rss_mean_mb: float | None
+    rss_peak_mb: float | None
+    read_mb: float | None
+    write_mb: float | None
+    commands: list[str] | None
+    input: InputAnswer | None
+    rtf: float | None
+    """Input media seconds per wall second; 1.3 is faster than real time."""
+    host: HostAnswer | None
+    quality_scores: dict[str, float] | None
+    pipeline_stages: list[dict[str, Any]] | None
+    parameters: dict[str, Any] | None
+
+
+class AttemptPage(_Wire):
+    """Attempts, the latest first."""
+
+    items: list[Attempt]
+    next_cursor: str | None
+
+
+class Manifest(_Wire):
+    """Every attempt of a job, in order."""
+
+    job_id: str
+    attempts: list[Attempt]
+
+
+Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
+
+
+class TierRequest(_Request):
+    """A new resolution tier."""
+
+    name: Name
+    width: Size
+    height: Size
+    quality_settings: Annotated[dict[Name, bool | Whole | Finite | Text | None], Field(max_length=100)] = {}
+    """What the tier sets, by name: text, numbers, true or false."""
+    speed_factor: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)]
+    """How many times faster than production it is."""
+    is_default: bool = False
+    """Whether scenes without a tier are made in this one; it takes the place of the present default."""
+    sort_order: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
+
+
+class Tier(_Wire):
+    """A resolution tier."""
+
+    id: int
+    name: str
+    width: int
+    height: int
+    quality_settings: dict[str, Any]
+    speed_factor: float
+    is_default: bool
+    sort_order: int
+    created_at: UtcTime
+
+
+class TierList(_Wire):
+    """All tiers in use, in their order."""
+
+    items: list[Tier]
+
+
+class NamedItem(_Wire):
+    """A workflow, worker or project."""
+
+    id: int
+    name: str
+    created_at: UtcTime
+
+
+class NamedPage(_Wire):
+    """One page, in the order of the names."""
+
+    items: list[NamedItem]
+    next_cursor: str | None
+
+
+class Calibration(_Wire):
+    """What a segment of one workflow at one tier costs."""
+
+    workflow: str
+    tier: str | None
+    sample_count: int
+    avg_gpu_secs_per_segment: float | None
+    avg_wall_secs_per_segment: float | None
+    avg_disk_mb_per_segment: float | None
+    sd_gpu_secs_per_segment: float | None
+    sd_wall_secs_per_segment: float | None
+    sd_disk_mb_per_segment: float | None
+    last_updated_at: UtcTime
+
+
+class Score(_Wire):
+    """Predicted against actual of the scenes of one workflow and tier that finished in one bucket."""
+
+    workflow: str
+    tier: str | None
+    bucket: UtcTime
+    scene_count: int
+    wall_bias_ratio: float | None
+    """Sum of predicted means over sum of actuals, minus 1: 0.1 is 10 % too much."""
+    wall_mdape_ratio: float | None
+    """Median of |predicted median - actual| / actual."""
+    wall_coverage_ratio: float | None
+    """Share of actuals within P10-P90, of scenes that had an interval."""
+    gpu_bias_ratio: float | None
+    gpu_mdape_ratio: float | None
+    gpu_coverage_ratio: float | None
+    disk_bias_ratio: float | None
+
+
+class EstimateHistory(_Wire):
+    """The calibration that estimates begin with, and how earlier ones did."""
+
+    calibration: list[Calibration]
+    scores: list[Score]
+
+
+class StoredScene(_Wire):
+    """A scene's prediction beside its actual, which is null until its jobs have finished."""
+
+    scene_key: str
+    workflow: str
+    tier: str | None
+    segments_needed: int
+    sample_count: int
+    reason: str | None
+    gpu_seconds_mean: float | None
+    gpu_seconds_p10: float | None
+    gpu_seconds_p50: float | None
+    gpu_seconds_p90: float | None
+    wall_seconds_mean: float | None
+    wall_seconds_p10: float | None
+    wall_seconds_p50: float | None
+    wall_seconds_p90: float | None
+    disk_mb_mean: float | None
+    disk_mb_p10: float | None
+    disk_mb_p50: float | None
+    disk_mb_p90: float | None
+    attempt_count: int | None
+    gpu_seconds_actual: float | None
+    wall_seconds_actual: float | None
+    disk_mb_actual: float | None
+    finished_at: UtcTime | None
+
+
+class StoredEstimate(_Wire):
+    """A stored estimate: what was asked (without its scenes), what was answered, and what happened."""
+
+    estimate_id: UUID
+    created_at: UtcTime
+    request: dict[str, Any]
+    answer: dict[str, Any]
+    scenes: list[StoredScene]
+
+
+class Alive(_Wire):
+    """The process lives."""
+
+    status: Literal["alive"]
+
+
+class Ready(_Wire):
+    """The service can do its work."""
+
+    status: Literal["ready"]
+    schema_version: str
+    """The newest migration."""
