@@ -5,9 +5,11 @@ field is an error. What passes here can be stored; nothing is checked a second t
 """
 
 import math
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, LiteralString, Self
 from uuid import UUID
 
 from pydantic import (
@@ -21,6 +23,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from framehouse.errors import Problem
 
@@ -33,16 +36,25 @@ _LINE = r"^[^\x00-\x1f\x7f]*$"
 _TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 
 
+_TIME = "an RFC 3339 time with an offset, such as 2026-03-01T12:00:00Z"
+#: Python reads more than RFC 3339 writes, such as week dates.
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d([.,]\d{1,9})?([Zz]|[+-]\d\d:\d\d)", flags=re.ASCII)
+
+
+def _not_a_time(message: LiteralString) -> PydanticCustomError:
+    return PydanticCustomError("not_a_time", message, {"expected": _TIME})
+
+
 def _instant(value: object) -> object:
     if isinstance(value, str):
-        if len(value) < 20 or value[10:11] not in {"T", "t", " "}:
-            raise ValueError("not an RFC 3339 time")
+        if not _RFC3339.fullmatch(value):
+            raise _not_a_time("not an RFC 3339 time")
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
-            raise ValueError("not an RFC 3339 time") from None
+            raise _not_a_time("there is no such time") from None
     if isinstance(value, datetime) and value.tzinfo is None:
-        raise ValueError("the time has no offset")
+        raise _not_a_time("the time has no offset")
     return value
 
 
@@ -61,7 +73,7 @@ def _uuid(value: object) -> object:
         try:
             return UUID(value)
         except ValueError:
-            raise ValueError("not a UUID") from None
+            raise PydanticCustomError("not_a_uuid", "not a UUID", {"expected": "a UUID"}) from None
     return value
 
 
@@ -86,12 +98,29 @@ Text = Annotated[str, StringConstraints(max_length=10_000, pattern=_TEXT)]
 Identifier = Annotated[UUID, BeforeValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
 
 
+def _member(kind: type[StrEnum]) -> Callable[[object], object]:
+    """Words of the wire to members."""
+
+    def member(value: object) -> object:
+        if isinstance(value, str) and value in set(kind):
+            return kind(value)
+        raise PydanticCustomError("not_a_member", "no word of the contract", {"expected": ", ".join(kind)})
+
+    return member
+
+
 class Outcome(StrEnum):
     """How an attempt ended."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELED = "canceled"
+
+
+def _whole(value: object) -> object:
+    if type(value) is not int:
+        raise PydanticCustomError("not_whole", "not a whole number", {"expected": "1"})
+    return value
 
 
 class Record(BaseModel):
@@ -165,7 +194,7 @@ Parameters = Annotated[dict[str, Any], AfterValidator(_parameters)]
 class Event(Record):
     """One finished attempt of a job. Only job_id, workflow, outcome, finished_at and wall_seconds are required."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Annotated[Literal[1], BeforeValidator(_whole)] = 1
     job_id: Name
     attempt: Annotated[int, Field(ge=1, le=32767)] = 1
     estimate_id: Identifier | None = None
@@ -190,7 +219,7 @@ class Event(Record):
     started_at: Instant | None = None
     finished_at: Instant
 
-    outcome: Annotated[Outcome, BeforeValidator(lambda v: Outcome(v) if v in set(Outcome) else v)]
+    outcome: Annotated[Outcome, BeforeValidator(_member(Outcome))]
     error_code: Name | None = None
     error_message: Text | None = None
     is_cold: bool | None = None
@@ -249,7 +278,7 @@ class Heartbeat(Record):
     """A worker was in one state from `covered_from` until `covered_to` (at most a day)."""
 
     worker: Name
-    state: Annotated[WorkerState, BeforeValidator(lambda v: WorkerState(v) if v in set(WorkerState) else v)]
+    state: Annotated[WorkerState, BeforeValidator(_member(WorkerState))]
     covered_from: Instant
     covered_to: Instant
 
@@ -319,7 +348,7 @@ _EXPECTED = {
     "list_type": "a list",
     "model_type": "an object",
     "finite_number": "a finite number",
-    "datetime_type": "an RFC 3339 time with an offset, such as 2026-03-01T12:00:00Z",
+    "datetime_type": _TIME,
 }
 
 

@@ -100,7 +100,9 @@ _PIXELS = click.IntRange(1, 2**20)
 @click.option("--scene-key", type=name, help="Which scene of that estimate.")
 @click.option("--queued-at", type=instant, help="When the job was submitted, RFC 3339.")
 @click.option("--eligible-at", type=instant, help="When its dependencies were met, RFC 3339.")
-@click.option("--segments", "segment_count", type=_COUNT, help="How many segments it made.")
+@click.option(
+    "--segments", "segment_count", type=_COUNT, default=1, help="How many segments it made.  [default: 1]"
+)
 @click.option("--frames", "frame_count", type=_COUNT, help="[default: counted in the output, if it is video]")
 @click.option("--width", type=_PIXELS, help="[default: of the output, if it is video]")
 @click.option("--height", type=_PIXELS, help="[default: of the output, if it is video]")
@@ -156,9 +158,7 @@ def run(
     from ingest.collectors.process import Labels, measure
 
     attempt = measure(command, Labels(fields, inputs, outputs), chosen)
-    if attempt.ending.exit_code in {_NOT_FOUND, _NOT_EXECUTABLE} and "rss_peak_mb" not in attempt.event:
-        click.echo(f"framehouse: {attempt.event['error_message']}", err=True)
-    _tell(attempt, chosen, show=show)
+    _deliver(attempt, chosen, show=show)
     attempt.ending.leave()
 
 
@@ -200,21 +200,23 @@ def _replace(command: "Sequence[str]") -> NoReturn:
         sys.exit(_NOT_EXECUTABLE)
 
 
-def _tell(attempt: "Attempt", chosen: Settings, *, show: bool) -> None:
-    """Send the attempt; say on standard error what people should know, which is usually nothing."""
+def _deliver(attempt: "Attempt", chosen: Settings, *, show: bool) -> None:
+    """Send the attempt, and say on standard error what people should know, which is usually nothing."""
     from ingest.emit import Delivery, deliver, sentence
 
+    receipt = deliver(attempt.event, settings=chosen)
     try:
+        if attempt.failure is not None:
+            click.echo(f"framehouse: {attempt.failure}", err=True)
         if show:
             _show(attempt.event)
         if attempt.trouble is not None:
             click.echo(f"framehouse: not everything could be measured: {attempt.trouble}", err=True)
-        receipt = deliver(attempt.event, settings=chosen)
         if receipt.reason is not None:
             click.echo(f"framehouse: {sentence(receipt)}", err=True)
         if receipt.delivery is Delivery.LOST:
             click.echo(json.dumps(attempt.event), err=True)
-    except OSError:  # standard error is closed, and there is nobody left to tell
+    except OSError:  # standard error is closed: nobody is there to be told
         return
 
 

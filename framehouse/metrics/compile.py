@@ -64,16 +64,16 @@ def metrics_sql(question: Question, plan: Plan) -> str:
     """SQL that answers with the keys, then each metric with a formula, then the parts that quantiles need."""
     parts = question.parts()
     keys = _keys(question)
-    outer = exp.select(*(exp.column(key, table="parts") for key in keys)).from_(
-        _union(question, plan, parts, "parts")
-    )
-    for metric in question.metrics:
-        if metric.formula:
-            outer = outer.select(_formula(metric, parts).as_(metric.name))
-    for name in {name for quantity in question.quantiles for name in quantile_parts(quantity)}:
-        outer = outer.select(_merged(parts[name]).as_(f"_{name}"))
+    needed = sorted({name for quantity in question.quantiles for name in quantile_parts(quantity)})
+    # sqlglot copies the whole query at every step of a chain, so each clause is given at once.
+    outer = exp.select(
+        *(exp.column(key, table="parts") for key in keys),
+        *(_as(_formula(metric, parts), metric.name) for metric in question.metrics if metric.formula),
+        *(_as(_merged(parts[name]), f"_{name}") for name in needed),
+        copy=False,
+    ).from_(_union(question, plan, parts, "parts"), copy=False)
     if keys:
-        outer = outer.group_by(*(exp.column(key, table="parts") for key in keys))
+        outer = outer.group_by(*(exp.column(key, table="parts") for key in keys), copy=False)
     return _named(question, outer, keys)
 
 
@@ -86,20 +86,21 @@ def histograms_sql(question: Question, plan: Plan) -> str:
         f"select 1 from t cross join lateral unnest({bins}) with ordinality as bins({', '.join(parts)}, bin)",  # noqa: S608
         read=DIALECT,
     )
-    added = exp.select(*(key.copy() for key in keys), "bin").from_(
-        _union(question, plan, {part.name: part for part in parts.values()}, "parts")
-    )
+    added = exp.select(
+        *(key.copy() for key in keys),
+        "bin",
+        *(_as(_read(f"cast(sum(bins.{name}) as bigint)"), name) for name in parts),
+        copy=False,
+    ).from_(_union(question, plan, {part.name: part for part in parts.values()}, "parts"), copy=False)
     added.set("joins", [join.copy() for join in unnested.args["joins"]])
-    for name in parts:
-        added = added.select(parse_one(f"cast(sum(bins.{name}) as bigint)", read=DIALECT).as_(name))
-    added = added.group_by(*(key.copy() for key in keys), "bin")
-    outer = exp.select(*(key.copy() for key in keys)).from_(added.subquery("added"))
-    for name in parts:
-        # A quantity with fewer bins than its neighbour is padded with nulls at the end.
-        text = f"coalesce(array_agg(added.{name} order by added.bin) filter (where added.{name} is not null), '{{}}')"
-        outer = outer.select(parse_one(text, read=DIALECT).as_(name))
+    added = added.group_by(*(key.copy() for key in keys), "bin", copy=False)
+    # A quantity with fewer bins than its neighbour is padded with nulls at the end.
+    whole = "coalesce(array_agg(added.{0} order by added.bin) filter (where added.{0} is not null), '{{}}')"
+    outer = exp.select(
+        *(key.copy() for key in keys), *(_as(_read(whole.format(name)), name) for name in parts), copy=False
+    ).from_(added.subquery("added", copy=False), copy=False)
     if keys:
-        outer = outer.group_by(*(key.copy() for key in keys))
+        outer = outer.group_by(*(key.copy() for key in keys), copy=False)
     return _named(question, outer, _keys(question))
 
 
@@ -122,31 +123,35 @@ def _union(question: Question, plan: Plan, parts: Mapping[str, Part], alias: str
         arms = [_arm(question, nothing, parts)]
     whole: exp.Query = arms[0]
     for arm in arms[1:]:
-        whole = exp.union(whole, arm, distinct=False)
-    return whole.subquery(alias)
+        whole = exp.union(whole, arm, distinct=False, copy=False)
+    return whole.subquery(alias, copy=False)
 
 
 def _arm(question: Question, arm: Arm, parts: Mapping[str, Part]) -> exp.Select:
     time = question.source.time if arm.rollup is None else "bucket"
     relation = question.source.table if arm.rollup is None else f"rollup.{arm.rollup.name}"
-    select = exp.select().from_(exp.to_table(relation))
     keys: list[exp.Expr] = []
+    columns: list[exp.Expr] = []
     if question.grain is not None:
         keys.append(_bucket(question.grain, question.zone_name, time))
-        select = select.select(keys[-1].copy().as_("bucket"))
+        columns.append(_as(keys[-1].copy(), "bucket"))
     for dimension in question.by:
         keys.append(exp.column(question.source.dimensions[dimension]))
-        select = select.select(keys[-1].copy())
+        columns.append(keys[-1].copy())
     for name, part in parts.items():
-        select = select.select(_raw(part.raw).as_(name) if arm.rollup is None else exp.column(name))
-    select = select.where(exp.column(time) >= _instant(arm.window.start.isoformat()))
-    select = select.where(exp.column(time) < _instant(arm.window.end.isoformat()))
+        columns.append(_as(_raw(part.raw), name) if arm.rollup is None else exp.column(name))
+    conditions: list[exp.Expr] = [
+        exp.column(time) >= _instant(arm.window.start.isoformat()),
+        exp.column(time) < _instant(arm.window.end.isoformat()),
+    ]
     for dimension, allowed in question.where.items():
-        select = select.where(_among(question.source.dimensions[dimension], allowed))
+        conditions.append(_among(question.source.dimensions[dimension], allowed))
+    select = exp.select(*columns, copy=False).from_(exp.to_table(relation), copy=False)
+    select = select.where(*conditions, copy=False)
     if arm.rollup is None:
         # Without rows a plain aggregate still gives one row; `having` keeps an empty arm empty.
-        select = select.group_by(*(key.copy() for key in keys)) if keys else select
-        select = select.having(parse_one("count(*) > 0", read=DIALECT))
+        select = select.group_by(*keys, copy=False) if keys else select
+        select = select.having(_read("count(*) > 0"), copy=False)
     return select
 
 
@@ -160,7 +165,7 @@ def _bucket(grain: Grain, zone_name: str, time: str) -> exp.Expr:
         text = f"{fine} - make_interval(mins => cast(extract(minute from {fine} at time zone {tz}) as int))"
     else:
         text = f"date_trunc('{grain.value}', {time}, {tz})"
-    return parse_one(text, read=DIALECT)
+    return _read(text)
 
 
 def _among(column: str, allowed: Sequence[int | str | None]) -> exp.Expr:
@@ -181,7 +186,7 @@ def _merged(part: Part) -> exp.Expr:
         Merge.MIN: f"min({column})",
         Merge.MAX: f"max({column})",
     }[part.merge]
-    return parse_one(text, read=DIALECT)
+    return _raw(text)
 
 
 def _formula(metric: Metric, parts: Mapping[str, Part]) -> exp.Expr:
@@ -191,32 +196,43 @@ def _formula(metric: Metric, parts: Mapping[str, Part]) -> exp.Expr:
     for division in reversed(list(formula.find_all(exp.Div))):  # the innermost first
         division.set("this", exp.cast(division.this, "double precision", dialect=DIALECT))
         division.set("expression", exp.func("nullif", division.expression, exp.Literal.number(0)))
-    return formula.transform(lambda node: _merged(parts[node.name]) if isinstance(node, exp.Column) else node)
+    return formula.transform(
+        lambda node: _merged(parts[node.name]) if isinstance(node, exp.Column) else node, copy=False
+    )
 
 
 def _named(question: Question, inner: exp.Select, keys: Sequence[str]) -> str:
     """The answer with names instead of ids, in the order of the keys."""
-    answer = exp.select().from_(inner.subquery("answer"))
-    hidden = [column.alias_or_name for column in inner.selects[len(keys) :]]
-    order: list[str] = []
+    columns: list[exp.Expr] = []
+    joins: list[tuple[exp.Expr, exp.Expr]] = []
     if question.grain is not None:
-        answer = answer.select(exp.column("bucket", table="answer"))
-        order.append("bucket")
+        columns.append(exp.column("bucket", table="answer"))
     for dimension in question.by:
         column = question.source.dimensions[dimension]
         if dimension in NAMES:
             names = exp.to_table(NAMES[dimension]).as_(f"{dimension}_names")
             on = exp.column("id", table=f"{dimension}_names").eq(exp.column(column, table="answer"))
-            answer = answer.join(names, on=on, join_type="left")
-            answer = answer.select(exp.column("name", table=f"{dimension}_names").as_(dimension))
+            joins.append((names, on))
+            columns.append(_as(exp.column("name", table=f"{dimension}_names"), dimension))
         else:
-            answer = answer.select(exp.column(column, table="answer").as_(dimension))
-        order.append(dimension)
-    for name in hidden:
-        answer = answer.select(exp.column(name, table="answer", quoted=name.startswith("_")))
+            columns.append(_as(exp.column(column, table="answer"), dimension))
+    order = [str(position + 1) for position in range(len(columns))]
+    hidden = [column.alias_or_name for column in inner.selects[len(keys) :]]
+    columns += [exp.column(name, table="answer", quoted=name.startswith("_")) for name in hidden]
+    answer = exp.select(*columns, copy=False).from_(inner.subquery("answer", copy=False), copy=False)
+    for joined, condition in joins:
+        answer = answer.join(joined, on=condition, join_type="left", copy=False)
     if order:
-        answer = answer.order_by(*(str(position + 1) for position in range(len(order))))
+        answer = answer.order_by(*order, copy=False)
     return answer.sql(DIALECT)
+
+
+def _as(expression: exp.Expr, name: str) -> exp.Expr:
+    return exp.alias_(expression, name, copy=False)
+
+
+def _read(text: str) -> exp.Expr:
+    return parse_one(text, read=DIALECT)
 
 
 def _instant(iso: str) -> exp.Expr:

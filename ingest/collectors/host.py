@@ -43,7 +43,7 @@ def memory_gb() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
 
 
-def hardware(settings: Settings) -> Hardware:
+def hardware(settings: Settings, metadata_address: tuple[str, int] = METADATA_ADDRESS) -> Hardware:
     """Cloud instance type, GPU model and driver; may take a second on the first call after a boot."""
     path = settings.home / "cache" / "host.json"
     identity = _identity(settings)
@@ -51,7 +51,7 @@ def hardware(settings: Settings) -> Hardware:
         return known
     instance_type = settings.instance_type
     if instance_type is None and settings.is_probing_cloud:
-        instance_type = ask_metadata(METADATA_ADDRESS, METADATA_PATIENCE_SECONDS)
+        instance_type = ask_metadata(metadata_address, METADATA_PATIENCE_SECONDS)
     gpu_model, driver = gpu()
     found = Hardware(instance_type, gpu_model, driver)
     _remember(path, identity, found)

@@ -42,11 +42,16 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A command that has ended: how, and what to tell the warehouse."""
+    """A command that has ended: how, and what to tell the warehouse.
+
+    failure   why the command could not even be started
+    trouble   why some of the event could not be measured
+    """
 
     ending: Ending
     event: dict[str, Any]
-    trouble: str | None = None  # why some of the event could not be measured
+    failure: str | None = None
+    trouble: str | None = None
 
 
 def measure(argv: Sequence[str], labels: Labels, settings: Settings) -> Attempt:
@@ -129,9 +134,10 @@ class _Watch:
         outcome = {
             "outcome": "failed",
             "error_code": f"exit_{ending.exit_code}",
-            "error_message": f"the command {PurePath(self._argv[0]).name} {why}",
+            "error_message": _storable(f"the command {PurePath(self._argv[0]).name} {why}", _TEXT_LIMIT),
         }
-        return Attempt(ending, self._event(outcome, {"wall_seconds": wall_seconds}))
+        event, trouble = self._described(outcome, {"wall_seconds": wall_seconds})
+        return Attempt(ending, event, failure=event["error_message"], trouble=trouble)
 
     def ended(self, ending: Ending, meter: _Guarded, wall_seconds: float) -> Attempt:
         """The command has run."""
@@ -139,12 +145,14 @@ class _Watch:
         figures: dict[str, Any] = {"wall_seconds": wall_seconds} if usage is None else asdict(usage)
         trouble = meter.trouble
         try:
-            figures |= self._media(ending)
+            figures |= self._media()
         except Exception as error:  # noqa: BLE001 - a file that cannot be described costs its figures only
             trouble = trouble or f"{type(error).__name__}: {error}"
-        return Attempt(ending, self._event(_outcome(ending, self._invocation is not None), figures), trouble)
+        outcome = _outcome(ending, is_ffmpeg=self._invocation is not None)
+        event, more = self._described(outcome, figures)
+        return Attempt(ending, event, trouble=trouble or more)
 
-    def _media(self, ending: Ending) -> dict[str, Any]:
+    def _media(self) -> dict[str, Any]:
         prober = Prober(
             Tools.find(self._invocation.program if self._invocation else None),
             self._settings.home / "cache" / "media",
@@ -159,6 +167,21 @@ class _Watch:
         told = asdict(longest) if longest is not None else {}
         told.pop("frame_count", None)
         return {"input": _pixels(told), **_pixels(asdict(produced))}
+
+    def _described(
+        self, outcome: dict[str, Any], figures: dict[str, Any]
+    ) -> tuple[dict[str, Any], str | None]:
+        """The event, and what went wrong with it: then it says no more than it must."""
+        try:
+            return self._event(outcome, figures), None
+        except Exception as error:  # noqa: BLE001 - the command has ended, and its exit code must be passed on
+            least = {
+                "job_id": str(uuid.uuid4()),
+                "workflow": "unnamed",
+                "finished_at": datetime.now(UTC).isoformat(),
+            }
+            event = {**least, "wall_seconds": figures["wall_seconds"], **outcome, **self._labels.fields}
+            return _compact(event), f"{type(error).__name__}: {error}"
 
     def _event(self, outcome: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
         finished_at = datetime.now(UTC)
@@ -181,7 +204,6 @@ class _Watch:
             "host": self._host(),
             **self._labels.fields,
         }
-        event["error_message"] = _storable(outcome.get("error_message"), _TEXT_LIMIT)
         return _compact(event)
 
     def _host(self) -> dict[str, Any]:
@@ -192,7 +214,7 @@ class _Watch:
         return fast | slow
 
 
-def _outcome(ending: Ending, is_ffmpeg: bool) -> dict[str, Any]:
+def _outcome(ending: Ending, *, is_ffmpeg: bool) -> dict[str, Any]:
     if ending.exit_code == 0:
         return {"outcome": "succeeded"}
     if ending.signal is not None:
@@ -235,10 +257,8 @@ def _program(path: str, *, is_ffmpeg: bool) -> str:
     return "ffmpeg" if is_ffmpeg else _storable(PurePath(path).name, _NAME_LIMIT).strip() or "unnamed"
 
 
-def _storable(text: str | None, limit: int) -> Any:
+def _storable(text: str, limit: int) -> str:
     """Text that the warehouse can store: bytes that are no UTF-8 and control characters become the mark for that."""
-    if text is None:
-        return None
     plain = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     plain = "".join("\ufffd" if ord(c) == 127 or (ord(c) < 32 and c not in "\t\n\r") else c for c in plain)
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"

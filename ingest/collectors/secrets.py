@@ -31,19 +31,27 @@ _KEY_WORDS = {
     "stream", "service", "storage", "signing", "pair",
 }  # fmt: skip
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_USERINFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s?#'\"]*@")
-_PARAMETER = re.compile(r"([?&;])([^=&;\s#'\"]+)=([^&;\s#'\"|]+)")
-_ASSIGNED = re.compile(r"(?<![\w?&;-])(-{0,2})([A-Za-z_][\w.-]*)=(\"[^\"]*\"|'[^']*'|[^\s]+)")
-_OPTION_IN_TEXT = re.compile(r"(?<!\S)(--?[A-Za-z][\w.:-]*)(\s+)(\"[^\"]*\"|'[^']*'|[^\s-]\S*)")
-_JSON_MEMBER = re.compile(r"([\"'])([\w.-]+)\1(\s*:\s*)(?:\"(?:[^\"\\]|\\.)*\"|'[^']*')")
+# Every repetition is bounded: a word may be 128 kB long, and nobody waits for a search that grows with its square.
+_USERINFO = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]{0,30}://)[^/\s?#'\"]{0,1000}@")
+_PARAMETER = re.compile(r"([?&;])([^=&;\s#'\"]{1,80})=([^&;\s#'\"|]+)")
+_ASSIGNED = re.compile(
+    r"(?<![\w?&;-])(-{0,2})([A-Za-z_][\w.-]{0,80})=(\"[^\"]{0,4000}\"|'[^']{0,4000}'|[^\s]+)"
+)
+_OPTION_IN_TEXT = re.compile(
+    r"(?<!\S)(--?[A-Za-z][\w.:-]{0,80})(\s{1,5})(\"[^\"]{0,4000}\"|'[^']{0,4000}'|[^\s-]\S*)"
+)
+_JSON_MEMBER = re.compile(
+    r"([\"'])([\w.-]{1,80})\1(\s{0,5}:\s{0,5})(?:\"(?:[^\"\\]|\\.){0,4000}\"|'[^']{0,4000}')"
+)
 _HEADER = re.compile(
-    r"((?:proxy-)?authorization|(?:set-)?cookie|x-[\w-]*(?:token|key|secret|auth)[\w-]*)\s*:\s*[^\r\n'\"]+",
+    r"\b((?:proxy-)?authorization|(?:set-)?cookie|x-[\w-]{0,40}(?:token|key|secret|auth)[\w-]{0,40})\s{0,5}:"
+    r"\s{0,5}[^\r\n'\"]+",
     re.IGNORECASE,
 )
-_BEARER = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
+_BEARER = re.compile(r"\b(bearer|basic)\s{1,5}[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 _SHAPES = re.compile(
     r"\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{35}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_\w{20,}"
-    r"|sk-[\w-]{16,}|xox[abprs]-[\w-]{10,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
+    r"|sk-[\w-]{16,}|xox[abprs]-[\w-]{10,}|eyJ[\w-]{8,1000}\.[\w-]{8,4000}\.[\w-]{0,1000})"
 )
 _FETCHERS = {"curl", "wget"}
 

@@ -1,6 +1,7 @@
 """Files of events: read whatever their form, stored once whatever breaks, and nothing is lost from the spool."""
 
 import csv
+import fcntl
 import gzip
 import io
 import json
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -549,6 +551,30 @@ def test_a_spool_that_could_not_be_loaded_waits(
     tell(database_url, "alter table ops.elsewhere rename to attempt_ledger")
     assert [tally.stored for tally in load_spool(warehouse, settings.spool_dir, home=settings.home)] == [1, 1]
     assert list(settings.spool_dir.iterdir()) == []
+    assert counts(database_url) == (2, 2, 2)
+
+
+def test_a_load_waits_for_a_writer_in_the_middle_of_a_line(
+    warehouse: Warehouse, database_url: str, settings: Settings
+) -> None:
+    emit.spool(event("a"), settings=settings)
+    path = settings.spool_dir / "events.ndjson"
+    with path.open("ab") as writing, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(writing, fcntl.LOCK_EX)  # as a writer does before it appends
+        inode = f":{os.fstat(writing.fileno()).st_ino} "
+        pending = pool.submit(load_spool, warehouse, settings.spool_dir, home=settings.home)
+        wait_until(
+            lambda: (
+                pending.done()
+                or any(
+                    "->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines()
+                )
+            )
+        )
+        writing.write(json.dumps(event("b")).encode() + b"\n")
+        writing.flush()
+        fcntl.flock(writing, fcntl.LOCK_UN)
+        assert [tally.stored for tally in pending.result()] == [2]
     assert counts(database_url) == (2, 2, 2)
 
 

@@ -1,0 +1,104 @@
+"""`framehouse estimate FILE`: JSON and CSV in, a table or JSON out, and clear words about what is wrong."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from framehouse.warehouse import Warehouse
+from tests.estimates.test_batch import add_history
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def estimate(warehouse: Warehouse, tmp_path: Path) -> Run:
+    add_history(warehouse, 12)
+    add_history(warehouse, 2, tier="preview")
+
+    def run(*arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "framehouse.cli.main", "estimate", *arguments],
+            env=os.environ
+            | {"FRAMEHOUSE_DATABASE_URL": warehouse.url, "FRAMEHOUSE_HOME": str(tmp_path / "home")},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+SCENES = [
+    {"workflow": "portrait", "target_seconds": 10.0, "segment_seconds": 2.0},
+    {"workflow": "portrait", "tier": "preview", "target_seconds": 4.0, "segment_seconds": 2.0},
+    {"workflow": "portrait", "tier": None, "target_seconds": 4.0, "segment_seconds": 2.0},
+]
+
+
+def test_a_list_of_scenes_as_a_table(estimate: Run, tmp_path: Path) -> None:
+    file = tmp_path / "batch.json"
+    file.write_text(json.dumps(SCENES))
+    done = estimate(str(file), "--workers", "2")
+    assert done.returncode == 3, done.stderr
+    assert "2 of 3 scenes" in done.stdout
+    assert "No estimate available for 1 scene of portrait: no history; not in the totals" in done.stdout
+    assert "too few samples" in done.stdout
+
+
+def test_everything_known_ends_with_nought(estimate: Run) -> None:
+    done = estimate("-", "--json", "--workers", "1", stdin=json.dumps({"scenes": SCENES[:1]}))
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["estimated_scenes"] == 1
+    assert answer["wall_clock_hours"]["p50"] > 0
+    assert answer["estimate_id"]
+
+
+def test_csv_knows_the_default_tier_from_no_tier(estimate: Run) -> None:
+    text = (
+        "workflow,tier,target_seconds,segment_seconds\nportrait,,10,2\nportrait,-,10,2\nportrait,draft,10,2\n"
+    )
+    done = estimate("-", "--json", "--no-store", stdin=text)
+    assert done.returncode == 3, done.stderr
+    answer = json.loads(done.stdout)
+    assert [scene["tier"] for scene in answer["scenes"]] == ["draft", None, "draft"]
+    assert [scene["reason"] for scene in answer["scenes"]] == [None, "no_history", None]
+    assert answer["estimate_id"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[]", "scenes: List should have at least 1 item"),
+        ("{", "is not JSON"),
+        ('[{"workflow": "portrait"}]', "scenes[0].target_seconds: Field required"),
+        ('[{"workflow": "portrait", "target_seconds": 1.0, "segment_seconds": 0.0}]', "at least 0.001"),
+        (
+            '[{"workflow": "portrait", "target_seconds": 1.0, "segment_seconds": 1.0, "tier": "ultra"}]',
+            "draft, preview",
+        ),
+        ("workflow,target_seconds\nportrait,long\n", "line 2: target_seconds is 'long'"),
+        ("workflow,target_seconds\n", "the file has no scenes"),
+        ("workflow\nportrait,1,2\n", "line 2 has another number of columns"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(estimate: Run, text: str, said: str) -> None:
+    done = estimate("-", stdin=text)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_file_and_a_missing_server(estimate: Run) -> None:
+    done = estimate("/nowhere/batch.json")
+    assert (done.returncode, "cannot be read" in done.stderr) == (1, True)
+    done = estimate("-", "--server", stdin=json.dumps(SCENES))
+    assert done.returncode == 1
+    assert "no API at" in done.stderr
+    assert "framehouse serve" in done.stderr
