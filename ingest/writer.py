@@ -8,10 +8,12 @@ rows go straight into the hypertable, with no temporary table between.
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from framehouse.errors import ContractError, Problem
 from framehouse.events import Event, Outcome, printable
 from framehouse.warehouse import Session, Warehouse
+from framehouse.warehouse.pool import Array
 from ingest import names, rows
 from ingest.body import Element
 from ingest.verdict import (
@@ -32,12 +34,15 @@ from ingest.verdict import (
 __all__ = [
     "CLOCK_SLACK",
     "HTTP_REACH",
+    "Judged",
     "Keep",
     "Reach",
     "Result",
     "Status",
     "check",
+    "judge_batch",
     "keep_refused",
+    "store",
     "write",
     "write_events",
 ]
@@ -51,6 +56,15 @@ class Result(Verdict):
 
     job_id: str | None = None
     attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An element and what the contract says of it: an event with the hash of what it says, or why it is refused."""
+
+    element: Element
+    found: Event | Refusal
+    hash: bytes
 
 
 @dataclass(slots=True)
@@ -83,28 +97,43 @@ def write(
     When this returns, everything it acknowledges is committed. Raises UnreachableError: then send the batch again;
     whatever of it had been committed is answered as duplicate.
     """
-    judged = [_judged(element, reach or Reach()) for element in batch]
-    hashes = [b"" if isinstance(found, Refusal) else rows.body_hash(found) for found in judged]
+    return store(warehouse, judge_batch(batch, reach=reach), origin=origin, keep=keep)
 
-    def store(session: Session) -> list[Result]:
+
+def judge_batch(batch: Sequence[Element], *, reach: Reach | None = None) -> list[Judged]:
+    """The first half of `write`: everything that needs no database."""
+    reach = reach or Reach()
+    judged = [_judged(element, reach) for element in batch]
+    return [
+        Judged(element, found, b"" if isinstance(found, Refusal) else rows.body_hash(found))
+        for element, found in zip(batch, judged, strict=True)
+    ]
+
+
+def store(
+    warehouse: Warehouse, batch: Sequence[Judged], *, origin: str = "http", keep: Keep = Keep.ALWAYS
+) -> list[Result]:
+    """The second half of `write`: the transaction, as `write` says."""
+
+    def work(session: Session) -> list[Result]:
         # Results are made anew by each try of the transaction.
-        results = [_result(element, found) for element, found in zip(batch, judged, strict=True)]
+        results = [_result(judged.element, judged.found) for judged in batch]
         items = [
-            _Item(event, digest, result)
-            for event, digest, result in zip(judged, hashes, results, strict=True)
-            if isinstance(event, Event)
+            _Item(judged.found, judged.hash, result)
+            for judged, result in zip(batch, results, strict=True)
+            if isinstance(judged.found, Event)
         ]
         if items:
             _store(session, items)
         refused = [
-            (element.raw, result)
-            for element, result in zip(batch, results, strict=True)
+            (judged.element.raw, result)
+            for judged, result in zip(batch, results, strict=True)
             if result.status is Status.REJECTED
         ]
         quarantine(session, refused, origin, keep)
         return results
 
-    return in_transaction(warehouse, store)
+    return in_transaction(warehouse, work)
 
 
 def write_events(warehouse: Warehouse, events: Iterable[Event], *, origin: str = "python") -> list[Result]:
@@ -178,10 +207,13 @@ def _claim(session: Session, items: list[_Item]) -> list[Event]:
     first: dict[tuple[str, int], _Item] = {}
     for item in items:
         first.setdefault(item.key, item)
-    keys = {"job_ids": [job_id for job_id, _ in first], "attempts": [attempt for _, attempt in first]}
+    keys: dict[str, Array[Any]] = {
+        "job_ids": Array(job_id for job_id, _ in first),
+        "attempts": Array(attempt for _, attempt in first),
+    }
     claim = keys | {
-        "hashes": [item.hash for item in first.values()],
-        "finished": [item.event.finished_at for item in first.values()],
+        "hashes": Array(item.hash for item in first.values()),
+        "finished": Array(item.event.finished_at for item in first.values()),
     }
     fresh = {(row["job_id"], row["attempt"]) for row in session.rows("ingest.claim_attempts", claim)}
     known = {key: first[key].hash for key in fresh}

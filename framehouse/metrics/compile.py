@@ -223,7 +223,7 @@ def _named(question: Question, inner: exp.Select, keys: Sequence[str]) -> str:
     for joined, condition in joins:
         answer = answer.join(joined, on=condition, join_type="left", copy=False)
     if order:
-        answer = answer.order_by(*order, copy=False)
+        answer = answer.order_by(*order, dialect=DIALECT, copy=False)  # nulls last, as PostgreSQL does
     return answer.sql(DIALECT)
 
 

@@ -9,8 +9,11 @@ in one, so marks stay until it has returned; killed at any point, the next round
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+import psycopg
 
 from framehouse.progress import SILENT, Reporter
 from framehouse.warehouse.pool import Session, Warehouse
@@ -87,10 +90,14 @@ def _with_session_lock(warehouse: Warehouse, report: Reporter) -> int:
             return 0
         total = session.records(Backlog, "maintain.backlog")[0].total
         session.run("maintain.forget_below_fence")
-        while recomputed := _round(session, _refresh_community):
-            done += recomputed
-            report.advance(done, max(total, done), f"{done} buckets")
-        session.value("maintain.unlock_session")
+        try:
+            while recomputed := _round(session, _refresh_community):
+                done += recomputed
+                report.advance(done, max(total, done), f"{done} buckets")
+        finally:
+            # Closing the connection gives the lock back too, but some time after this returned.
+            with suppress(psycopg.Error):
+                session.value("maintain.unlock_session")
     return done
 
 

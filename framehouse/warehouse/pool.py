@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import psycopg.errors
+import psycopg.types.array
 import psycopg.types.json
 import psycopg_pool
 from psycopg import sql as _sql
@@ -20,6 +21,13 @@ from framehouse.warehouse.statements import statement
 Json = psycopg.types.json.Jsonb
 T = TypeVar("T")
 Params = Mapping[str, Any] | Sequence[Any] | None
+
+
+class Array(list[T]):
+    """A list that is sent in binary: in half the time where it has hundreds of values. Not for an empty one."""
+
+
+psycopg.adapters.register_dumper(Array, psycopg.types.array.ListBinaryDumper)
 
 #: A warm session that writes into a chunk while retention drops it gets XX000; once more finds the chunk gone.
 _RETRIED = (
@@ -93,8 +101,14 @@ class Session:
         )
 
     def refresh(self, cells: str, start: datetime, end: datetime) -> None:
-        """Refresh a continuous aggregate (`schema.name`) over [start, end). Outside any transaction."""
-        self._connection.execute("call refresh_continuous_aggregate(%s, %s, %s)", [cells, start, end])
+        """Recompute a continuous aggregate (`schema.name`) over [start, end). Outside any transaction.
+
+        Forced, because our marks say what changed: TimescaleDB's own log of invalidations misses rows that came by
+        COPY (2.29), and a refresh that trusts it leaves their buckets as they were.
+        """
+        self._connection.execute(
+            "call refresh_continuous_aggregate(%s, %s, %s, force => true)", [cells, start, end]
+        )
 
     def commit(self) -> None:
         """Commit what was done so far; the session goes on in a new transaction."""

@@ -1,0 +1,30 @@
+-- metrics
+SELECT
+  workflow_names.name AS workflow,
+  answer.gpu_hours,
+  answer.wall_hours,
+  answer.succeeded_count
+FROM (
+  SELECT
+    parts.workflow_id,
+    CAST(SUM(parts.gpu_seconds_sum) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS gpu_hours,
+    CAST(SUM(parts.wall_seconds_sum) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS wall_hours,
+    CAST(SUM(parts.succeeded_count) AS BIGINT) AS succeeded_count
+  FROM (
+    SELECT
+      workflow_id,
+      gpu_seconds_sum,
+      succeeded_count,
+      wall_seconds_sum
+    FROM rollup.attempts_by_workflow_daily
+    WHERE
+      bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+  ) AS parts
+  GROUP BY
+    parts.workflow_id
+) AS answer
+LEFT JOIN studio.workflows AS workflow_names
+  ON workflow_names.id = answer.workflow_id
+ORDER BY
+  1;

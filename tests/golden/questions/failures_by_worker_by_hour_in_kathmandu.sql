@@ -1,0 +1,34 @@
+-- metrics
+SELECT
+  answer.bucket,
+  worker_names.name AS worker,
+  answer.failed_count,
+  answer.failure_ratio
+FROM (
+  SELECT
+    parts.bucket,
+    parts.worker_id,
+    CAST(SUM(parts.failed_count) AS BIGINT) AS failed_count,
+    CAST(CAST(SUM(parts.failed_count) AS BIGINT) AS DOUBLE PRECISION) / NULLIF(CAST(SUM(parts.attempt_count) AS BIGINT), 0) AS failure_ratio
+  FROM (
+    SELECT
+      DATE_BIN(INTERVAL '15 MINUTES', bucket, CAST('2000-01-01 00:00:00+00' AS TIMESTAMPTZ)) - MAKE_INTERVAL(
+        mins => CAST(EXTRACT(MINUTE FROM DATE_BIN(INTERVAL '15 MINUTES', bucket, CAST('2000-01-01 00:00:00+00' AS TIMESTAMPTZ)) AT TIME ZONE 'Asia/Kathmandu') AS INT)
+      ) AS bucket,
+      worker_id,
+      attempt_count,
+      failed_count
+    FROM rollup.attempts_by_worker_fine
+    WHERE
+      bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+  ) AS parts
+  GROUP BY
+    parts.bucket,
+    parts.worker_id
+) AS answer
+LEFT JOIN studio.workers AS worker_names
+  ON worker_names.id = answer.worker_id
+ORDER BY
+  1,
+  2;

@@ -1,0 +1,41 @@
+-- metrics
+SELECT
+  workflow_names.name AS workflow,
+  answer.avg_wall_seconds_per_segment,
+  answer.sd_wall_seconds_per_segment
+FROM (
+  SELECT
+    parts.workflow_id,
+    CAST(SUM(parts.wall_seconds_by_segments_sum) AS DOUBLE PRECISION) / NULLIF(SUM(parts.wall_seconds_by_segments_work_sum), 0) AS avg_wall_seconds_per_segment,
+    SQRT(
+      CAST(GREATEST(
+        0,
+        SUM(parts.wall_seconds_per_segment_sumsq) - CAST(SUM(parts.wall_seconds_per_segment_sum) * SUM(parts.wall_seconds_per_segment_sum) AS DOUBLE PRECISION) / NULLIF(CAST(SUM(parts.wall_seconds_per_segment_count) AS BIGINT), 0)
+      ) AS DOUBLE PRECISION) / NULLIF((
+        CAST(SUM(parts.wall_seconds_per_segment_count) AS BIGINT) - 1
+      ), 0)
+    ) AS sd_wall_seconds_per_segment
+  FROM (
+    SELECT
+      workflow_id,
+      wall_seconds_by_segments_sum,
+      wall_seconds_by_segments_work_sum,
+      wall_seconds_per_segment_count,
+      wall_seconds_per_segment_sum,
+      wall_seconds_per_segment_sumsq
+    FROM rollup.attempts_by_workflow_daily
+    WHERE
+      bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      AND workflow_id IN (1, 2)
+      AND (
+        tier_id IN (1) OR tier_id IS NULL
+      )
+  ) AS parts
+  GROUP BY
+    parts.workflow_id
+) AS answer
+LEFT JOIN studio.workflows AS workflow_names
+  ON workflow_names.id = answer.workflow_id
+ORDER BY
+  1;

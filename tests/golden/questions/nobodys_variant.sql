@@ -1,0 +1,19 @@
+-- metrics
+SELECT
+  answer.attempt_count
+FROM (
+  SELECT
+    CAST(SUM(parts.attempt_count) AS BIGINT) AS attempt_count
+  FROM (
+    SELECT
+      COUNT(*) AS attempt_count
+    FROM telemetry.performance_metrics
+    WHERE
+      finished_at >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      AND finished_at < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      AND variant IS NULL
+      AND outcome IN ('failed')
+    HAVING
+      COUNT(*) > 0
+  ) AS parts
+) AS answer;

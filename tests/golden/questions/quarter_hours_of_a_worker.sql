@@ -1,0 +1,24 @@
+-- metrics
+SELECT
+  answer.bucket,
+  answer.avg_rtf
+FROM (
+  SELECT
+    parts.bucket,
+    CAST(SUM(parts.wall_seconds_by_input_seconds_work_sum) AS DOUBLE PRECISION) / NULLIF(SUM(parts.wall_seconds_by_input_seconds_sum), 0) AS avg_rtf
+  FROM (
+    SELECT
+      DATE_BIN(INTERVAL '15 MINUTES', bucket, CAST('2000-01-01 00:00:00+00' AS TIMESTAMPTZ)) AS bucket,
+      wall_seconds_by_input_seconds_sum,
+      wall_seconds_by_input_seconds_work_sum
+    FROM rollup.attempts_by_worker_fine
+    WHERE
+      bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      AND worker_id IN (3)
+  ) AS parts
+  GROUP BY
+    parts.bucket
+) AS answer
+ORDER BY
+  1;

@@ -1,0 +1,67 @@
+-- metrics
+SELECT
+  answer.bucket,
+  answer.max_queue_wait_seconds,
+  "answer"."_queue_wait_seconds_count",
+  "answer"."_queue_wait_seconds_max",
+  "answer"."_queue_wait_seconds_min"
+FROM (
+  SELECT
+    parts.bucket,
+    MAX(parts.queue_wait_seconds_max) AS max_queue_wait_seconds,
+    CAST(SUM(parts.queue_wait_seconds_count) AS BIGINT) AS _queue_wait_seconds_count,
+    MAX(parts.queue_wait_seconds_max) AS _queue_wait_seconds_max,
+    MIN(parts.queue_wait_seconds_min) AS _queue_wait_seconds_min
+  FROM (
+    SELECT
+      DATE_TRUNC('DAY', bucket, 'UTC') AS bucket,
+      queue_wait_seconds_count,
+      queue_wait_seconds_max,
+      queue_wait_seconds_min
+    FROM rollup.attempts_by_workflow_daily
+    WHERE
+      bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+  ) AS parts
+  GROUP BY
+    parts.bucket
+) AS answer
+ORDER BY
+  1;
+
+-- histograms
+SELECT
+  answer.bucket,
+  answer.queue_wait_seconds
+FROM (
+  SELECT
+    bucket,
+    COALESCE(
+      ARRAY_AGG(added.queue_wait_seconds ORDER BY added.bin) FILTER(WHERE
+        added.queue_wait_seconds IS NOT NULL),
+      '{}'
+    ) AS queue_wait_seconds
+  FROM (
+    SELECT
+      bucket,
+      bin,
+      CAST(SUM(bins.queue_wait_seconds) AS BIGINT) AS queue_wait_seconds
+    FROM (
+      SELECT
+        DATE_TRUNC('DAY', bucket, 'UTC') AS bucket,
+        queue_wait_seconds_histogram
+      FROM rollup.attempt_quantiles_by_workflow_daily
+      WHERE
+        bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
+        AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+    ) AS parts
+    CROSS JOIN LATERAL UNNEST(parts.queue_wait_seconds_histogram) WITH ORDINALITY AS bins(queue_wait_seconds, bin)
+    GROUP BY
+      bucket,
+      bin
+  ) AS added
+  GROUP BY
+    bucket
+) AS answer
+ORDER BY
+  1;

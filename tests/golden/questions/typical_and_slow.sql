@@ -1,0 +1,86 @@
+-- metrics
+SELECT
+  workflow_names.name AS workflow,
+  "answer"."_rtf_count",
+  "answer"."_rtf_max",
+  "answer"."_rtf_min",
+  "answer"."_wall_seconds_count",
+  "answer"."_wall_seconds_max",
+  "answer"."_wall_seconds_min"
+FROM (
+  SELECT
+    parts.workflow_id,
+    CAST(SUM(parts.rtf_count) AS BIGINT) AS _rtf_count,
+    MAX(parts.rtf_max) AS _rtf_max,
+    MIN(parts.rtf_min) AS _rtf_min,
+    CAST(SUM(parts.wall_seconds_count) AS BIGINT) AS _wall_seconds_count,
+    MAX(parts.wall_seconds_max) AS _wall_seconds_max,
+    MIN(parts.wall_seconds_min) AS _wall_seconds_min
+  FROM (
+    SELECT
+      workflow_id,
+      rtf_count,
+      rtf_max,
+      rtf_min,
+      wall_seconds_count,
+      wall_seconds_max,
+      wall_seconds_min
+    FROM rollup.attempts_by_workflow_daily
+    WHERE
+      bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+  ) AS parts
+  GROUP BY
+    parts.workflow_id
+) AS answer
+LEFT JOIN studio.workflows AS workflow_names
+  ON workflow_names.id = answer.workflow_id
+ORDER BY
+  1;
+
+-- histograms
+SELECT
+  workflow_names.name AS workflow,
+  answer.wall_seconds,
+  answer.rtf
+FROM (
+  SELECT
+    workflow_id,
+    COALESCE(
+      ARRAY_AGG(added.wall_seconds ORDER BY added.bin) FILTER(WHERE
+        added.wall_seconds IS NOT NULL),
+      '{}'
+    ) AS wall_seconds,
+    COALESCE(
+      ARRAY_AGG(added.rtf ORDER BY added.bin) FILTER(WHERE
+        added.rtf IS NOT NULL),
+      '{}'
+    ) AS rtf
+  FROM (
+    SELECT
+      workflow_id,
+      bin,
+      CAST(SUM(bins.wall_seconds) AS BIGINT) AS wall_seconds,
+      CAST(SUM(bins.rtf) AS BIGINT) AS rtf
+    FROM (
+      SELECT
+        workflow_id,
+        wall_seconds_histogram,
+        rtf_histogram
+      FROM rollup.attempt_quantiles_by_workflow_daily
+      WHERE
+        bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
+        AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+    ) AS parts
+    CROSS JOIN LATERAL UNNEST(parts.wall_seconds_histogram, parts.rtf_histogram) WITH ORDINALITY AS bins(wall_seconds, rtf, bin)
+    GROUP BY
+      workflow_id,
+      bin
+  ) AS added
+  GROUP BY
+    workflow_id
+) AS answer
+LEFT JOIN studio.workflows AS workflow_names
+  ON workflow_names.id = answer.workflow_id
+ORDER BY
+  1;

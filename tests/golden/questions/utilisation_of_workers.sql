@@ -1,0 +1,94 @@
+-- metrics
+SELECT
+  worker_names.name AS worker,
+  answer.generating_hours,
+  answer.idle_hours,
+  answer.utilisation_ratio
+FROM (
+  SELECT
+    parts.worker_id,
+    CAST(SUM(parts.generating_seconds_sum) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS generating_hours,
+    CAST(SUM(parts.idle_seconds_sum) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS idle_hours,
+    CAST(SUM(parts.generating_seconds_sum) AS DOUBLE PRECISION) / NULLIF(
+      (
+        SUM(parts.covered_seconds_sum) - COALESCE(SUM(parts.offline_seconds_sum), 0)
+      ),
+      0
+    ) AS utilisation_ratio
+  FROM (
+    SELECT
+      worker_id,
+      SUM(covered_seconds) AS covered_seconds_sum,
+      SUM(covered_seconds) FILTER(WHERE
+        state = 'generating') AS generating_seconds_sum,
+      SUM(covered_seconds) FILTER(WHERE
+        state = 'idle') AS idle_seconds_sum,
+      SUM(covered_seconds) FILTER(WHERE
+        state = 'offline') AS offline_seconds_sum
+    FROM telemetry.worker_heartbeats
+    WHERE
+      covered_from >= CAST('2026-03-01T10:20:30.123456+00:00' AS TIMESTAMPTZ)
+      AND covered_from < CAST('2026-03-01T10:30:00+00:00' AS TIMESTAMPTZ)
+    GROUP BY
+      worker_id
+    HAVING
+      COUNT(*) > 0
+    UNION ALL
+    SELECT
+      worker_id,
+      covered_seconds_sum,
+      generating_seconds_sum,
+      idle_seconds_sum,
+      offline_seconds_sum
+    FROM rollup.heartbeats_by_worker_fine
+    WHERE
+      bucket >= CAST('2026-03-01T10:30:00+00:00' AS TIMESTAMPTZ)
+      AND bucket < CAST('2026-03-02T00:00:00+00:00' AS TIMESTAMPTZ)
+    UNION ALL
+    SELECT
+      worker_id,
+      covered_seconds_sum,
+      generating_seconds_sum,
+      idle_seconds_sum,
+      offline_seconds_sum
+    FROM rollup.heartbeats_by_worker_daily
+    WHERE
+      bucket >= CAST('2026-03-02T00:00:00+00:00' AS TIMESTAMPTZ)
+      AND bucket < CAST('2026-03-09T00:00:00+00:00' AS TIMESTAMPTZ)
+    UNION ALL
+    SELECT
+      worker_id,
+      covered_seconds_sum,
+      generating_seconds_sum,
+      idle_seconds_sum,
+      offline_seconds_sum
+    FROM rollup.heartbeats_by_worker_fine
+    WHERE
+      bucket >= CAST('2026-03-09T00:00:00+00:00' AS TIMESTAMPTZ)
+      AND bucket < CAST('2026-03-09T08:00:00+00:00' AS TIMESTAMPTZ)
+    UNION ALL
+    SELECT
+      worker_id,
+      SUM(covered_seconds) AS covered_seconds_sum,
+      SUM(covered_seconds) FILTER(WHERE
+        state = 'generating') AS generating_seconds_sum,
+      SUM(covered_seconds) FILTER(WHERE
+        state = 'idle') AS idle_seconds_sum,
+      SUM(covered_seconds) FILTER(WHERE
+        state = 'offline') AS offline_seconds_sum
+    FROM telemetry.worker_heartbeats
+    WHERE
+      covered_from >= CAST('2026-03-09T08:00:00+00:00' AS TIMESTAMPTZ)
+      AND covered_from < CAST('2026-03-09T08:05:00+00:00' AS TIMESTAMPTZ)
+    GROUP BY
+      worker_id
+    HAVING
+      COUNT(*) > 0
+  ) AS parts
+  GROUP BY
+    parts.worker_id
+) AS answer
+LEFT JOIN studio.workers AS worker_names
+  ON worker_names.id = answer.worker_id
+ORDER BY
+  1;

@@ -1,0 +1,33 @@
+-- metrics
+SELECT
+  worker_names.name AS worker,
+  workflow_names.name AS workflow,
+  answer.avg_gpu_seconds
+FROM (
+  SELECT
+    parts.worker_id,
+    parts.workflow_id,
+    CAST(SUM(parts.gpu_seconds_sum) AS DOUBLE PRECISION) / NULLIF(CAST(SUM(parts.gpu_seconds_count) AS BIGINT), 0) AS avg_gpu_seconds
+  FROM (
+    SELECT
+      worker_id,
+      workflow_id,
+      gpu_seconds_count,
+      gpu_seconds_sum
+    FROM rollup.attempts_by_worker_workflow_daily
+    WHERE
+      bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      AND workflow_id IN (1)
+  ) AS parts
+  GROUP BY
+    parts.worker_id,
+    parts.workflow_id
+) AS answer
+LEFT JOIN studio.workers AS worker_names
+  ON worker_names.id = answer.worker_id
+LEFT JOIN studio.workflows AS workflow_names
+  ON workflow_names.id = answer.workflow_id
+ORDER BY
+  1,
+  2;

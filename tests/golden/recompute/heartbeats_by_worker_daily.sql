@@ -1,0 +1,36 @@
+INSERT INTO "rollup"."heartbeats_by_worker_daily_cells" (
+  bucket,
+  worker_id,
+  heartbeat_count,
+  covered_seconds_sum,
+  generating_seconds_sum,
+  idle_seconds_sum,
+  offline_seconds_sum
+)
+SELECT
+  touched.bucket,
+  computed.worker_id,
+  computed.heartbeat_count,
+  computed.covered_seconds_sum,
+  computed.generating_seconds_sum,
+  computed.idle_seconds_sum,
+  computed.offline_seconds_sum
+FROM UNNEST(CAST($1 AS TIMESTAMPTZ[])) AS touched(bucket)
+CROSS JOIN LATERAL (
+  SELECT
+    TIME_BUCKET(INTERVAL '1 DAY', bucket, 'UTC') AS bucket,
+    worker_id,
+    CAST(SUM(heartbeat_count) AS BIGINT) AS heartbeat_count,
+    SUM(covered_seconds_sum) AS covered_seconds_sum,
+    SUM(generating_seconds_sum) AS generating_seconds_sum,
+    SUM(idle_seconds_sum) AS idle_seconds_sum,
+    SUM(offline_seconds_sum) AS offline_seconds_sum
+  FROM "rollup"."heartbeats_by_worker_fine"
+  WHERE
+    bucket >= touched.bucket - INTERVAL '2 HOURS'
+    AND bucket < touched.bucket + INTERVAL '28 HOURS'
+    AND TIME_BUCKET(INTERVAL '1 DAY', bucket, 'UTC') = touched.bucket
+  GROUP BY
+    1,
+    2
+) AS computed;

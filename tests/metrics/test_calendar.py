@@ -1,0 +1,176 @@
+"""Hours, days, weeks and months of people's own zones, against what was worked out by hand.
+
+One attempt finishes in every quarter hour of each stretch, so a day of 25 hours counts 100.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from framehouse import metrics
+from framehouse.warehouse import Warehouse
+from framehouse.windows import Grain, Window, ceil, floor, following, starts, zone
+from tests.builders import event, store
+from tests.conftest import TestServer
+
+QUARTER = timedelta(minutes=15)
+STRETCHES = {
+    "New York, November": ("2025-11-01T04:00Z", "2025-11-04T05:00Z"),
+    "New York, March": ("2026-03-07T05:00Z", "2026-03-10T04:00Z"),
+    "Lord Howe, October": ("2025-10-04T13:30Z", "2025-10-04T18:00Z"),
+    "Lord Howe, April": ("2026-04-04T13:00Z", "2026-04-04T17:30Z"),
+    "the Azores, October": ("2025-10-25T00:00Z", "2025-10-28T01:00Z"),
+    "Beirut, March": ("2026-03-27T22:00Z", "2026-03-30T21:00Z"),
+    "Havana, a month that begins with the change": ("2026-10-31T04:00Z", "2026-11-02T05:00Z"),
+}
+
+CASES = {
+    "a day of 25 hours": (
+        "America/New_York", Grain.DAY, "2025-11-01T04:00Z", "2025-11-04T05:00Z",
+        {"2025-11-01T04:00Z": 96, "2025-11-02T04:00Z": 100, "2025-11-03T05:00Z": 96},
+    ),
+    "a day of 23 hours": (
+        "America/New_York", Grain.DAY, "2026-03-07T05:00Z", "2026-03-10T04:00Z",
+        {"2026-03-07T05:00Z": 96, "2026-03-08T05:00Z": 92, "2026-03-09T04:00Z": 96},
+    ),
+    "a repeated hour is two": (
+        "America/New_York", Grain.HOUR, "2025-11-02T04:00Z", "2025-11-02T08:00Z",
+        {"2025-11-02T04:00Z": 4, "2025-11-02T05:00Z": 4, "2025-11-02T06:00Z": 4, "2025-11-02T07:00Z": 4},
+    ),
+    "a skipped hour is none": (
+        "America/New_York", Grain.HOUR, "2026-03-08T06:00Z", "2026-03-08T08:00Z",
+        {"2026-03-08T06:00Z": 4, "2026-03-08T07:00Z": 4},
+    ),
+    "weeks begin on Monday": (
+        "America/New_York", Grain.WEEK, "2025-11-01T04:00Z", "2025-11-04T05:00Z",
+        {"2025-10-27T04:00Z": 196, "2025-11-03T05:00Z": 96},
+    ),
+    "months begin on the first": (
+        "America/New_York", Grain.MONTH, "2025-11-01T04:00Z", "2025-11-04T05:00Z", {"2025-11-01T04:00Z": 292},
+    ),
+    "half an hour forward makes an hour of two quarters": (
+        "Australia/Lord_Howe", Grain.HOUR, "2025-10-04T13:30Z", "2025-10-04T18:00Z",
+        {"2025-10-04T13:30Z": 4, "2025-10-04T14:30Z": 4, "2025-10-04T15:30Z": 2, "2025-10-04T16:00Z": 4,
+         "2025-10-04T17:00Z": 4},
+    ),
+    "half an hour back repeats half an hour": (
+        "Australia/Lord_Howe", Grain.HOUR, "2026-04-04T13:00Z", "2026-04-04T17:30Z",
+        {"2026-04-04T13:00Z": 4, "2026-04-04T14:00Z": 4, "2026-04-04T15:00Z": 2, "2026-04-04T15:30Z": 4,
+         "2026-04-04T16:30Z": 4},
+    ),
+    "a zone at :45 has whole days": (
+        "Asia/Kathmandu", Grain.DAY, "2025-11-01T18:15Z", "2025-11-03T18:15Z",
+        {"2025-11-01T18:15Z": 96, "2025-11-02T18:15Z": 96},
+    ),
+    "a zone at :45 has whole hours": (
+        "Asia/Kathmandu", Grain.HOUR, "2025-11-01T18:15Z", "2025-11-01T20:30Z",
+        {"2025-11-01T18:15Z": 4, "2025-11-01T19:15Z": 4, "2025-11-01T20:15Z": 1},
+    ),
+    "a zone at :30 has whole hours": (
+        "Asia/Kolkata", Grain.HOUR, "2025-11-01T18:30Z", "2025-11-01T20:30Z",
+        {"2025-11-01T18:30Z": 4, "2025-11-01T19:30Z": 4},
+    ),
+    "a repeated midnight begins one day, not two": (
+        "America/Havana", Grain.DAY, "2025-11-01T04:00Z", "2025-11-04T05:00Z",
+        {"2025-11-01T04:00Z": 96, "2025-11-02T04:00Z": 100, "2025-11-03T05:00Z": 96},
+    ),
+    "a repeated midnight hour is two hours": (
+        "America/Havana", Grain.HOUR, "2025-11-02T04:00Z", "2025-11-02T07:00Z",
+        {"2025-11-02T04:00Z": 4, "2025-11-02T05:00Z": 4, "2025-11-02T06:00Z": 4},
+    ),
+    "a month that begins with a repeated midnight": (
+        "America/Havana", Grain.MONTH, "2026-10-31T04:00Z", "2026-11-02T05:00Z",
+        {"2026-10-01T04:00Z": 96, "2026-11-01T04:00Z": 100},
+    ),
+    "midnight repeated east of the ocean": (
+        "Atlantic/Azores", Grain.DAY, "2025-10-25T00:00Z", "2025-10-28T01:00Z",
+        {"2025-10-25T00:00Z": 96, "2025-10-26T00:00Z": 100, "2025-10-27T01:00Z": 96},
+    ),
+    "a skipped midnight: the day begins at one o'clock": (
+        "Asia/Beirut", Grain.DAY, "2026-03-27T22:00Z", "2026-03-30T21:00Z",
+        {"2026-03-27T22:00Z": 96, "2026-03-28T22:00Z": 92, "2026-03-29T21:00Z": 96},
+    ),
+}  # fmt: skip
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+Case = tuple[str, Grain, str, str, dict[str, int]]
+
+
+def instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+@pytest.fixture(scope="module")
+def quarters(server: TestServer) -> Iterator[Warehouse]:
+    """A warehouse with an attempt in every quarter hour of each stretch."""
+    url = server.create(template=server.template)
+    with Warehouse(url) as warehouse:
+        for start, end in STRETCHES.values():
+            count = (instant(end) - instant(start)) // QUARTER
+            store(
+                warehouse,
+                (event(finished_at=(instant(start) + n * QUARTER).isoformat()) for n in range(count)),
+            )
+        yield warehouse
+    server.drop(url)
+
+
+@each_case
+@pytest.mark.parametrize("is_raw", [False, True], ids=["cells", "raw"])
+def test_buckets_of_peoples_calendars(quarters: Warehouse, case: Case, is_raw: bool) -> None:
+    zone_name, grain, start, end, expected = case
+    window = Window(instant(start), instant(end))
+    table = metrics.read(
+        quarters, "attempt_count", window=window, grain=grain, zone_name=zone_name, is_raw=is_raw
+    )
+    found = {row["bucket"]: row["attempt_count"] for row in table}
+    assert found == {instant(text): count for text, count in expected.items()}
+    assert list(found) == sorted(found)  # type: ignore[type-var]
+
+
+@each_case
+def test_the_calendar_in_python_is_the_same(case: Case) -> None:
+    zone_name, grain, start, end, expected = case
+    tz = zone(zone_name)
+    window = Window(instant(start), instant(end))
+    assert list(starts(window, grain, tz)) == [instant(text) for text in expected]
+    quarter = window.start
+    while quarter < window.end:
+        bucket = floor(quarter, grain, tz)
+        assert bucket <= quarter < following(bucket, grain, tz)
+        assert floor(bucket, grain, tz) == bucket
+        assert ceil(quarter, grain, tz) == (bucket if bucket == quarter else following(bucket, grain, tz))
+        quarter += QUARTER
+
+
+@pytest.mark.parametrize(
+    "zone_name",
+    [
+        "America/New_York",
+        "Australia/Lord_Howe",
+        "America/Havana",
+        "Asia/Beirut",
+        "Asia/Kathmandu",
+        "Pacific/Apia",
+        "Africa/Casablanca",
+    ],
+)
+@pytest.mark.parametrize("grain", list(Grain))
+def test_every_year_has_its_buckets_once(zone_name: str, grain: Grain) -> None:
+    window = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
+    found = list(starts(window, grain, zone(zone_name)))
+    longest = {"15min": 0.25, "hour": 1, "day": 25, "week": 7 * 24 + 1, "month": 31 * 24 + 1}[grain]
+    for one, other in pairwise(found):
+        assert timedelta() < other - one <= timedelta(hours=longest)
+    assert found[0] <= window.start
+    assert found[-1] < window.end
+
+
+def test_a_day_that_never_was_is_passed_over() -> None:
+    """Samoa went from 29 to 31 December 2011."""
+    tz = zone("Pacific/Apia")
+    last = floor(datetime(2011, 12, 30, 9, 59, tzinfo=UTC), Grain.DAY, tz)
+    assert last == datetime(2011, 12, 29, 10, tzinfo=UTC)
+    assert following(last, Grain.DAY, tz) == datetime(2011, 12, 30, 10, tzinfo=UTC)
+    assert following(following(last, Grain.DAY, tz), Grain.DAY, tz) == datetime(2011, 12, 31, 10, tzinfo=UTC)
