@@ -4,11 +4,13 @@ Standard library alone: the engine-side client imports it inside other people's 
 """
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from framehouse.errors import ConfigError
@@ -61,7 +63,7 @@ def read(env: Mapping[str, str]) -> Settings:
     host = env.get("FRAMEHOUSE_HOST", "127.0.0.1")
     return Settings(
         home=_home(env),
-        database_url=env.get("FRAMEHOUSE_DATABASE_URL") or None,
+        database_url=_database_url(env),
         debian_mirror=env.get("FRAMEHOUSE_DEBIAN_MIRROR") or None,
         api_url=(env.get("FRAMEHOUSE_URL") or f"http://127.0.0.1:{port}").rstrip("/"),
         host=host,
@@ -106,6 +108,23 @@ def _home(env: Mapping[str, str]) -> Path:
         return Path.home() / "Library" / "Application Support" / "framehouse"
     data = env.get("XDG_DATA_HOME")
     return (Path(data) if data else Path.home() / ".local" / "share") / "framehouse"
+
+
+def _database_url(env: Mapping[str, str]) -> str | None:
+    """A PostgreSQL URL with one host, or None. Messages never repeat it: it may hold a password."""
+    url = env.get("FRAMEHOUSE_DATABASE_URL")
+    if not url:
+        return None
+    right = "give postgresql://user:password@host:port/database; special characters as %40 and so on"
+    try:
+        parts = urlsplit(url)
+        is_right = parts.scheme in {"postgresql", "postgres"} and "," not in parts.netloc
+        _ = parts.port
+    except ValueError:
+        is_right = False
+    if not is_right or re.search(r"%(?![0-9a-fA-F]{2})", url):
+        raise ConfigError("FRAMEHOUSE_DATABASE_URL is no PostgreSQL URL with one host", hint=right)
+    return url
 
 
 def _port(env: Mapping[str, str]) -> int:

@@ -29,6 +29,9 @@ from framehouse.errors import Problem
 
 SCHEMA_VERSION = 1
 OLDEST = datetime(2000, 1, 1, tzinfo=UTC)  # nothing rendered before this; keeps stray years out of the chunks
+MEASURE_MIN = (
+    1e-9  # a nanosecond, a thousandth of a byte: what is less is nothing, and its square would underflow
+)
 MEASURE_MAX = 1e12  # far above any real measure, and its square still sums exactly enough in a double
 
 # No control characters but tab and newlines: NUL cannot be stored and the others break terminals and logs.
@@ -81,14 +84,18 @@ def _positive_zero(value: float) -> float:
     return value + 0.0  # -0.0 is equal to 0.0 but prints and hashes otherwise
 
 
+def _measurable(value: float) -> float:
+    return _positive_zero(value) if value >= MEASURE_MIN else 0.0
+
+
 Instant = Annotated[
     datetime,
     BeforeValidator(_instant),
     AfterValidator(_utc),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-Measure = Annotated[float, Field(ge=0, le=MEASURE_MAX, allow_inf_nan=False), AfterValidator(_positive_zero)]
-Percentage = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False), AfterValidator(_positive_zero)]
+Measure = Annotated[float, Field(ge=0, le=MEASURE_MAX, allow_inf_nan=False), AfterValidator(_measurable)]
+Percentage = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False), AfterValidator(_measurable)]
 Score = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False), AfterValidator(_positive_zero)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Size = Annotated[int, Field(ge=1, le=2**20)]

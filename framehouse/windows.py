@@ -52,7 +52,10 @@ class Window:
     def last(cls, duration: timedelta, *, until: datetime | None = None) -> "Window":
         """The window of the given length that ends now (or at `until`)."""
         end = until or datetime.now(UTC)
-        return cls(end - duration, end)
+        try:
+            return cls(end - duration, end)
+        except OverflowError:
+            raise QueryError(f"{duration} before {end} is outside the calendar") from None
 
     @property
     def is_empty(self) -> bool:
@@ -77,6 +80,17 @@ def midnight(day: date, tz: ZoneInfo) -> datetime:
     PostgreSQL's `timestamp at time zone` resolves a skipped midnight to the same instant.
     """
     return datetime.combine(day, time(), tz).astimezone(UTC)
+
+
+def repeats_midnight(tz: ZoneInfo) -> bool:
+    """Whether some day since 2000 (up to 2040) had its midnight twice, because clocks were put back over it."""
+    first = date(2000, 1, 1)
+    for number in range(40 * 366):
+        start = datetime.combine(first + timedelta(days=number), time(), tz)
+        before, after = start.utcoffset(), start.replace(fold=1).utcoffset()
+        if before is not None and after is not None and before > after:
+            return True
+    return False
 
 
 def floor(instant: datetime, grain: Grain, tz: ZoneInfo) -> datetime:

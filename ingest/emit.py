@@ -239,18 +239,26 @@ def _locked(path: Path) -> int:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(handle, patience_ends)
             if _is_at(handle, path):
                 return handle
-        except BlockingIOError:
-            if time.monotonic() > patience_ends:
-                os.close(handle)
-                raise TimeoutError(errno.ETIMEDOUT, "another process keeps it locked") from None
-            time.sleep(0.002)
         except BaseException:
             os.close(handle)
             raise
         os.close(handle)
+
+
+def _lock(handle: int, patience_ends: float) -> None:
+    """Lock a file. Whoever holds it should let go at once, but a stopped process must not hold up the job."""
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > patience_ends:
+                raise TimeoutError(errno.ETIMEDOUT, "another process keeps it locked") from None
+            time.sleep(0.002)
+        else:
+            return
 
 
 def _is_at(handle: int, path: Path) -> bool:

@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from framehouse.errors import BuildError, UnreachableError
 from framehouse.progress import SILENT, Reporter
+from framehouse.warehouse.pool import database_error
 
 VERSION_TABLE = "framehouse_version"
 _LOCK = "framehouse.migrate"
@@ -62,9 +63,13 @@ def upgrade(url: str, report: Reporter = SILENT, *, to: str | None = None) -> li
                 report.advance(done, len(steps))
                 try:
                     command.upgrade(config, step.number)
-                except DBAPIError as error:
+                except Exception as error:
+                    # The SQL beside a revision goes to the driver directly, whose errors SQLAlchemy does not wrap.
+                    refusal = database_error(error.orig if isinstance(error, DBAPIError) else error)
+                    if refusal is None:
+                        raise
                     raise BuildError(
-                        f"migration {step.number} ({step.title}) failed: {str(error.orig).strip()}",
+                        f"migration {step.number} ({step.title}) failed: {refusal}",
                         hint="nothing of it was kept; mend the cause and run `framehouse migrate` again",
                     ) from error
             return steps

@@ -75,16 +75,21 @@
         {% do run_query("alter table " ~ cells.include(database=false) ~ " alter column bucket set not null") %}
         {% do run_query("create unique index on " ~ cells.include(database=false) ~ " ("
             ~ keys | join(', ') ~ ") nulls not distinct") %}
+        {# What one workflow or worker did, as Community's create_group_indexes makes possible there. #}
+        {% do run_query("create index on " ~ cells.include(database=false) ~ " ("
+            ~ keys[1:] | join(', ') ~ ", bucket)") %}
         {% set recompute = framehouse_recompute_sql(cells, definition, grain, columns) %}
     {% endif %}
 
     {% do run_query(framehouse_view_sql(name, source, grain, view, cells, definition, columns)) %}
     {% do run_query(
-        "insert into ops.rollups (name, source, grain, cells, definition, definition_hash, studio_zone, recompute) values ("
+        "insert into ops.rollups (name, source, grain, cells, definition, definition_hash, studio_zone, recompute, complete_from) values ("
         ~ dbt.string_literal(name) ~ ", " ~ dbt.string_literal(source) ~ ", " ~ dbt.string_literal(grain) ~ ", "
         ~ dbt.string_literal(cells.schema ~ '.' ~ cells.identifier) ~ ", "
         ~ framehouse_quoted(definition) ~ ", " ~ dbt.string_literal(hash) ~ ", " ~ dbt.string_literal(zone) ~ ", "
-        ~ ('null' if recompute is none else framehouse_quoted(recompute)) ~ ")") %}
+        ~ ('null' if recompute is none else framehouse_quoted(recompute)) ~ ", "
+        ~ ("(select complete_from from ops.rollups where name = '" ~ finer[0] ~ "')" if finer
+           else "(select raw_from from ops.retention)") ~ ")") %}
     {% do run_query(framehouse_pending_sql(name, source, grain, finer)) %}
 {% endmacro %}
 
@@ -155,7 +160,11 @@
     select bucket from ops.pending_buckets where rollup = '{{ name }}'
 {%- endmacro %}
 
-{# Untouched cells, plus each touched bucket from its source. `not in` stays a hashed subplan under many marks. #}
+{#
+  Untouched cells, plus each touched bucket from its source. `not in` stays a hashed subplan under many marks. The marks
+  are materialized, because for the few there are the planner would start parallel workers, which takes longer than all
+  the rest.
+#}
 {% macro framehouse_view_sql(name, source, grain, view, cells, definition, columns) -%}
     {%- set touched = framehouse_touched_sql(name, source, grain) -%}
     create view {{ view.include(database=false) }} as
@@ -164,7 +173,7 @@
     where bucket not in ({{ touched }})
     union all
     select touched.bucket, computed.{{ columns[1:] | join(', computed.') }}
-    from (select distinct bucket from ({{ touched }}) as marks) as touched
+    from (with marks as materialized ({{ touched }}) select distinct bucket from marks) as touched
     cross join lateral ({{ framehouse_of_one_bucket(definition, grain) }}) as computed
 {%- endmacro %}
 
@@ -184,13 +193,10 @@
     {%- set time = {'attempts': 'finished_at', 'heartbeats': 'covered_from'}[source] -%}
     {%- set raw = {'attempts': 'telemetry.performance_metrics', 'heartbeats': 'telemetry.worker_heartbeats'}[source] -%}
     insert into ops.pending_buckets (rollup, bucket)
-    select distinct '{{ name }}', {{ 'instant' if grain == 'fine' else studio_day('instant') }}
-    from (
-        {%- if finer %}
-        select min(bucket) as low, max(bucket) as high from rollup.{{ finer[0] }}
-        {%- else %}
-        select time_bucket(interval '15 minutes', min({{ time }})) as low, max({{ time }}) as high
-        from {{ raw }} where {{ time }} >= (select raw_from from ops.retention)
-        {%- endif %}
-    ) as range, generate_series(range.low, range.high, interval '15 minutes') as instant
+    {%- if finer %}
+    select distinct '{{ name }}', {{ studio_day('bucket') }} from rollup.{{ finer[0] }}
+    {%- else %}
+    select distinct '{{ name }}', {{ studio_day(time) if grain == 'day' else "time_bucket(interval '15 minutes', " ~ time ~ ")" }}
+    from {{ raw }} where {{ time }} >= (select raw_from from ops.retention)
+    {%- endif %}
 {%- endmacro %}

@@ -17,7 +17,6 @@ class TerminalReporter:
         self._console = console
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        self._text = ""
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -41,7 +40,6 @@ class TerminalReporter:
             self._progress.stop()
 
     def step(self, text: str) -> None:
-        self._text = text
         if self._progress is None:
             self._console.print(f"  {text}", markup=False)
             return

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,51 +69,64 @@ def read_request(file: str) -> dict[str, Any]:
         raise ContractError(
             f"{file} cannot be read: {error}", hint="give a JSON or CSV file in UTF-8"
         ) from None
-    if file.lower().endswith(".csv") or not text.lstrip().startswith(("{", "[")):
+    is_json = text.lstrip().startswith(("{", "[")) or not re.search(r"[,\n]", text.strip())
+    if file.lower().endswith(".csv") or not is_json:
         return {"scenes": _csv(text)}
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ContractError(f"{file} is not JSON: {error}", hint="see `framehouse estimate --help`") from None
-    return {"scenes": value} if isinstance(value, list) else value
+    if isinstance(value, list):
+        return {"scenes": value}
+    if not isinstance(value, dict):
+        raise ContractError(
+            f"{file} holds neither a list of scenes nor an object", hint="see --help for both"
+        )
+    return value
 
 
 def show(answer: dict[str, Any]) -> None:
     """Print an answer for people: what is known by workflow and tier, what is not, and the totals."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table
 
     from framehouse.cli.console import out
 
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for scene in answer["scenes"]:
-        groups.setdefault((scene["workflow"], scene["tier"] or "-"), []).append(scene)
-    table = Table(title=f"Estimate of {answer['total_scenes']} scenes", title_justify="left")
-    for name in ("workflow", "tier"):
-        table.add_column(name, overflow="fold")
-    for name in ("scenes", "segments", "wall, mean", "P10-P90 of a scene", "GPU, mean", "disk, mean"):
-        table.add_column(name, justify="right")
-    table.add_column("confidence")
-    for (workflow, tier), scenes in sorted(groups.items()):
-        table.add_row(workflow, tier, str(len(scenes)), *_cells(scenes))
-    out.print(table)
+        if scene["estimate"] is not None:
+            groups.setdefault((scene["workflow"], scene["tier"] or "-"), []).append(scene)
+    if groups:
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table.add_column("workflow", overflow="ellipsis", no_wrap=True)
+        table.add_column("tier", no_wrap=True)
+        for name in ("scenes", "wall", "P10 - P90 each", "GPU", "disk"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("from", no_wrap=True)
+        for (workflow, tier), scenes in sorted(groups.items()):
+            # Names come from people: nothing in them is markup.
+            table.add_row(
+                escape(workflow), escape(tier), str(len(scenes)), *_cells([s["estimate"] for s in scenes])
+            )
+        out.print(table)
+        out.print()
     _show_totals(answer)
 
 
-def _cells(scenes: list[dict[str, Any]]) -> list[str]:
-    segments = str(sum(scene["segments_needed"] for scene in scenes))
-    known = [scene["estimate"] for scene in scenes if scene["estimate"] is not None]
-    if not known:
-        return [segments, "No estimate available", "", "", "", scenes[0]["reason"].replace("_", " ")]
+def _cells(known: list[dict[str, Any]]) -> list[str]:
     low = [e["wall_seconds"]["p10"] for e in known]
     high = [e["wall_seconds"]["p90"] for e in known]
     is_interval = None not in low and None not in high
+    count = known[0]["sample_count"]
     return [
-        segments,
         seconds(sum(e["wall_seconds"]["mean"] for e in known)),
-        f"{seconds(min(low))} - {seconds(max(high))}" if is_interval else "too few samples",
+        f"{seconds(min(low))} - {seconds(max(high))}"
+        if is_interval
+        else known[0]["interval_reason"].replace("_", " "),
         seconds(_sum(known, "gpu_seconds")),
         mib(_sum(known, "disk_mb")),
-        f"{known[0]['confidence']} (n = {known[0]['sample_count']})",
+        f"{count} sample{'s' if count != 1 else ''}",
     ]
 
 
@@ -122,10 +136,13 @@ def _sum(known: list[dict[str, Any]], quantity: str) -> float | None:
 
 
 def _show_totals(answer: dict[str, Any]) -> None:
+    from rich.markup import escape
+
     from framehouse.cli.console import out
 
     clock = answer["wall_clock_hours"]
     lines = [
+        ("confidence", answer["confidence"] or "none"),
         ("estimated", f"{answer['estimated_scenes']} of {answer['total_scenes']} scenes"),
         ("GPU time", seconds(_times(answer["total_gpu_hours"], 3600))),
         ("work", seconds(_times(answer["total_wall_hours"], 3600))),
@@ -134,17 +151,18 @@ def _show_totals(answer: dict[str, Any]) -> None:
     if clock is not None:
         workers = answer["worker_count"]
         done = f"P50 {seconds(clock['p50'] * 3600)}, P90 {seconds(clock['p90'] * 3600)}"
-        lines.append(("done in", f"{done} on {workers} worker{'s' if workers != 1 else ''}"))
+        done = f"{done} on {workers} worker{'s' if workers != 1 else ''}"
+        lines.append(("done in", f"{done}, without what is unknown" if answer["unknown"] else done))
     else:
         lines.append(("done in", f"no wall clock: {answer['wall_clock_reason'].replace('_', ' ')}"))
     for name, value in lines:
         out.print(f"  [bold]{name:<10}[/] {value}")
     for unknown in answer["unknown"]:
-        tier = f" at {unknown['tier']}" if unknown["tier"] else ""
+        tier = f" at {escape(unknown['tier'])}" if unknown["tier"] else ""
         count = unknown["scene_count"]
         out.print(
             f"  [yellow]No estimate available[/] for {count} scene{'s' if count != 1 else ''} of "
-            f"{unknown['workflow']}{tier}: {unknown['reason'].replace('_', ' ')}; not in the totals"
+            f"{escape(unknown['workflow'])}{tier}: {unknown['reason'].replace('_', ' ')}; not in the totals"
         )
     if answer["estimate_id"]:
         out.print(f"  [bold]{'id':<10}[/] {answer['estimate_id']}")

@@ -206,8 +206,8 @@ def _wall_clock(
         for part in (waiting, running)
     ]
     everything = [*jobs, *others[0], *others[1]]
-    if any(not job.history.has_interval and not job.history.is_zero for job in everything):
-        return None, "too_few_samples"
+    if why := next((why for job in everything if (why := job.history.why_no_interval)), None):
+        return None, why
     p50, p90 = simulate(jobs, workers=workers, waiting=others[0], running=others[1])
     return WallClock(hours_from_seconds(p50), hours_from_seconds(p90)), None
 

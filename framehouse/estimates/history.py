@@ -10,6 +10,7 @@ from framehouse.warehouse import Session
 
 Confidence = Literal["high", "medium", "low"]
 MEDIUM_FROM = 3
+_WIDEST = math.log(1e6)
 HIGH_FROM = 10
 
 
@@ -61,8 +62,28 @@ class CostHistory:
 
     @property
     def has_interval(self) -> bool:
-        """Three samples and more, and none of them zero beside others that are not."""
-        return self.ln_count >= MEDIUM_FROM and self.ln_count == self.count
+        """Three samples and more, hardly one of them zero beside others that are not, and an interval that says
+        something: a factor of less than a million each way."""
+        return self.ln_count >= MEDIUM_FROM and self.has_few_zeros and self._reach() < _WIDEST
+
+    @property
+    def has_few_zeros(self) -> bool:
+        """At most one sample in a hundred is zero: too few to move a tenth percentile."""
+        return (self.count - self.ln_count) * 100 <= self.count
+
+    @property
+    def why_no_interval(self) -> str | None:
+        """The reason that there is none; None where there is one, or where nothing was measured."""
+        if self.count == 0 or self.is_zero or self.has_interval:
+            return None
+        if not self.has_few_zeros:
+            return "zeros_among_samples"
+        return "too_few_samples" if self.ln_count < MEDIUM_FROM else "too_wide"
+
+    def _reach(self) -> float:
+        """Half the width of the interval, on the scale of logarithms."""
+        n = self.ln_count
+        return t_quantile(0.9, n - 1) * self.ln_sd * math.sqrt(1 + 1 / n)
 
     def predict(self, segments: int) -> Distribution | None:
         """The cost of a job of that many segments, or None where it was never measured.
@@ -75,13 +96,12 @@ class CostHistory:
         if self.is_zero:
             return Distribution(0.0, 0.0, 0.0, 0.0)
         mean = self.mean * segments
-        if self.ln_count != self.count:
+        if not self.has_few_zeros:
             return Distribution(mean, None, None, None)
         middle = math.exp(self.ln_mean) * segments
         if not self.has_interval:
             return Distribution(mean, None, middle, None)
-        n = self.ln_count
-        reach = t_quantile(0.9, n - 1) * self.ln_sd * math.sqrt(1 + 1 / n)
+        reach = self._reach()
         return Distribution(mean, middle * math.exp(-reach), middle, middle * math.exp(reach))
 
 

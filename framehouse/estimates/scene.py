@@ -53,5 +53,5 @@ def tier_of(scene: SceneRequest, default: str | None) -> str | None:
 def _interval_reason(history: History, predicted: list[Distribution]) -> str | None:
     if all(d.p10 is not None for d in predicted):
         return None
-    few = history.sample_count < 3 or any(d.p50 is not None and d.p10 is None for d in predicted)
-    return "too_few_samples" if few else "zeros_among_samples"
+    costs = (history.wall, history.gpu, history.disk)
+    return next(reason for cost in costs if (reason := cost.why_no_interval) is not None)

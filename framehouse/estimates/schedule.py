@@ -39,6 +39,7 @@ def simulate(
     `running` occupies one worker each (beyond the number of workers: the earliest to end counts first), `waiting`
     goes before `jobs`. The same question gives the same answer.
     """
+    workers = min(workers, len(jobs) + len(waiting) + len(running))  # more than that stay idle
     rng = np.random.default_rng(seed)
     total = len(jobs) + len(waiting)
     replicas = int(min(400, max(100, 1_000_000 // max(1, total))))

@@ -169,6 +169,7 @@ REASONS: Mapping[str, str] = {
     "no_segment_counts": "No estimate available: its attempts never said how many segments they made.",
     "too_few_samples": "No interval: fewer than three samples.",
     "zeros_among_samples": "No interval: some samples are zero.",
+    "too_wide": "No interval: the samples differ by factors of millions.",
     "pool_unknown": "No wall clock: no worker has sent a heartbeat, and the request names no pool.",
     "queue_unknown_history": "No wall clock: a job that is running or waiting has no history.",
     "nothing_estimated": "No wall clock: no scene could be estimated.",

@@ -181,7 +181,7 @@ def _among(column: str, allowed: Sequence[int | str | None]) -> exp.Expr:
 def _merged(part: Part) -> exp.Expr:
     column = f"parts.{part.name}"
     text = {
-        Merge.COUNT: f"cast(sum({column}) as bigint)",
+        Merge.COUNT: f"coalesce(cast(sum({column}) as bigint), 0)",
         Merge.SUM: f"sum({column})",
         Merge.MIN: f"min({column})",
         Merge.MAX: f"max({column})",

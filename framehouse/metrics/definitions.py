@@ -73,7 +73,7 @@ def _family(q: Quantity) -> list[Metric]:
     """The mean, spread, extremes and, where there is a histogram, the quantiles of a quantity."""
     n, better, text = q.name, _direction(q.name), q.prose.rstrip(".")
     mean = _RATIO_OF_SUMS.get(n, f"{n}_sum / {n}_count")
-    spread = f"sqrt(greatest(0, {n}_sumsq - {n}_sum * {n}_sum / {n}_count) / ({n}_count - 1))"
+    spread = f"sqrt(abs({n}_sumsq - {n}_sum * {n}_sum / {n}_count) / ({n}_count - 1))"
     found = [
         Metric(f"avg_{n}", f"Mean. {text}.", mean, better, q),
         Metric(f"sd_{n}", f"Standard deviation over attempts. {text}.", spread, Better.NEITHER, q),

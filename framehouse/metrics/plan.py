@@ -7,6 +7,7 @@ A dimension that no rollup keeps, or a part that none has, is read from raw as a
 answer is NoAnswerError and never something else.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -37,11 +38,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a warehouse has: the studio's zone, the fence, the rollups that are built."""
+    """What a warehouse has: the studio's zone, the fence, and for each built rollup the instant from which it is
+    complete (None: all of history)."""
 
     studio_zone: str
     raw_from: datetime | None
-    built: frozenset[str]
+    built: Mapping[str, datetime | None]
 
 
 def plan(
@@ -74,16 +76,22 @@ def plan(
     tz = zone(state.studio_zone)
     arms = [Arm(window)] if not window.is_empty else []
     if daily is not None:
-        arms = _split(arms, daily, ceil(window.start, Grain.DAY, tz), floor(window.end, Grain.DAY, tz))
+        first = ceil(_since(window.start, state.built[daily.name]), Grain.DAY, tz)
+        arms = _split(arms, daily, first, floor(window.end, Grain.DAY, tz))
     if fine is not None:
         cut = []
         for arm in arms:
-            start, end = ceil(arm.window.start, Grain.FINE, tz), floor(arm.window.end, Grain.FINE, tz)
+            start = ceil(_since(arm.window.start, state.built[fine.name]), Grain.FINE, tz)
+            end = floor(arm.window.end, Grain.FINE, tz)
             cut += [arm] if arm.rollup else _split([arm], fine, start, end)
         arms = cut
     why = _why_raw(source, dimensions, parts, arms, is_raw=is_raw, has_rollup=bool(able))
     _check_fence(arms, state.raw_from, why)
     return Plan(tuple(arms), why)
+
+
+def _since(start: datetime, complete_from: datetime | None) -> datetime:
+    return start if complete_from is None else max(start, complete_from)
 
 
 def _narrowest(rollups: list[Rollup], grain: Grain) -> Rollup | None:

@@ -116,11 +116,11 @@ class Quantity:
         return found
 
     def crosses(self) -> list[Part]:
-        """For each work w, over the rows that know both: count, sum x, sum w, sum w*w, sum x*w."""
+        """For each work w, over the rows that know both and did some: count, sum x, sum w, sum w*w, sum x*w."""
         found = []
         for work in self.work:
             x, w = self.sql, WORK[work]
-            both = f"{self.where} and {x} is not null and {w} is not null"
+            both = f"{self.where} and {x} is not null and {w} > 0"
             stem = f"{self.name}_by_{work}"
             found += [
                 Part(f"{stem}_count", f"count(*) filter (where {both})", Merge.COUNT),

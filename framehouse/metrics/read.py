@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from framehouse.errors import QueryError
+from framehouse.events import Outcome, printable
 from framehouse.metrics.compile import Question, check_dimensions, histograms_sql, metrics_sql
 from framehouse.metrics.definitions import Metric, metric
 from framehouse.metrics.plan import Plan, State, plan
@@ -97,10 +98,11 @@ def read(
     All of an answer is of one instant. Raises QueryError for what cannot be asked, NoAnswerError where raw data that
     it needs was dropped.
     """
-    wanted = tuple(metric(name) for name in ([metrics] if isinstance(metrics, str) else metrics))
+    # Asked for twice is asked for once.
+    wanted = tuple(metric(name) for name in dict.fromkeys([metrics] if isinstance(metrics, str) else metrics))
     if not wanted:
         raise QueryError("no metric was asked for", hint='name some, such as ["attempt_count"]')
-    dimensions = (by,) if isinstance(by, str) else tuple(by)
+    dimensions = (by,) if isinstance(by, str) else tuple(dict.fromkeys(by))
     step = _grain(grain)
     if zone_name is not None:
         zone(zone_name)
@@ -231,12 +233,19 @@ def _sortable(key: tuple[Value, ...]) -> tuple[tuple[bool, Any], ...]:
 def _state(session: Session) -> State:
     row = session.row("metrics.state")
     assert row is not None
-    return State(row["studio_zone"] or "UTC", row["raw_from"], frozenset(row["built"]))
+    return State(
+        row["studio_zone"] or "UTC",
+        row["raw_from"],
+        {
+            name: None if since is None else datetime.fromisoformat(since)
+            for name, since in row["built"].items()
+        },
+    )
 
 
 def _ids(session: Session, where: Mapping[str, Filter]) -> dict[str, tuple[int | str | None, ...]]:
     """Names to ids, for dimensions that have ids. Raises QueryError for a name that nobody has."""
-    lists = {k: [v] if isinstance(v, str) or v is None else list(v) for k, v in where.items()}
+    lists = {k: _values(k, v) for k, v in where.items()}
     named = {kind: [name for name in lists.get(kind, []) if name is not None] for kind in NAMES}
     ids = {(row["kind"], row["name"]): row["id"] for row in session.rows("metrics.ids", named)}
     found: dict[str, tuple[int | str | None, ...]] = {}
@@ -251,6 +260,21 @@ def _ids(session: Session, where: Mapping[str, Filter]) -> dict[str, tuple[int |
                 )
         found[dimension] = tuple(None if name is None else ids[dimension, name] for name in values)
     return found
+
+
+def _values(dimension: str, given: Filter) -> list[str | None]:
+    """What a filter names. Raises QueryError for anything but text that a database can hold, and unknown outcomes."""
+    values = [given] if isinstance(given, str) or given is None else list(given)
+    for value in values:
+        if value is None:
+            continue
+        if not isinstance(value, str) or printable(value) != value[:500]:
+            raise QueryError(
+                f"{value!r} is no {dimension.replace('_', ' ')}", hint="give text, or None for none given"
+            )
+        if dimension == "outcome" and value not in set(Outcome):
+            raise QueryError(f"there is no outcome {value!r}", hint=f"one of: {', '.join(Outcome)}")
+    return values
 
 
 def _grain(grain: Grain | str | None) -> Grain | None:

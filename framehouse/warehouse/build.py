@@ -16,6 +16,7 @@ from framehouse.errors import BuildError, ConfigError, DefinitionError
 from framehouse.progress import SILENT, Reporter
 from framehouse.warehouse.maintain import backlog, maintain
 from framehouse.warehouse.pool import Warehouse
+from framehouse.windows import repeats_midnight, zone
 
 OWNER = "framehouse_owner"
 
@@ -97,6 +98,12 @@ def fix_studio_zone(warehouse: Warehouse, wanted: str | None) -> str:
             if not session.value("maintain.is_zone", [fixed]):
                 raise ConfigError(
                     f"the database server does not know the zone {fixed!r}", hint="give another name of it"
+                )
+            if session.value("maintain.is_community") and repeats_midnight(zone(fixed)):
+                raise ConfigError(
+                    f"the clocks of {fixed} were once put back over midnight, which TimescaleDB's Community edition "
+                    "gets wrong in daily aggregates",
+                    hint="choose a neighbour's zone for the studio; any zone can be asked for when reading",
                 )
             session.run("maintain.fix_studio_zone", [fixed])
     if wanted is not None and wanted != fixed:

@@ -138,7 +138,8 @@ class Warehouse:
                 pass
         except psycopg.OperationalError as error:
             raise UnreachableError(
-                f"no connection to the warehouse at {_redacted(url)}: {_brief(error)}", hint="framehouse up"
+                f"no connection to the warehouse at {_redacted(url)}: {_brief(error)}",
+                hint="framehouse up, or mend FRAMEHOUSE_DATABASE_URL",
             ) from error
         self._pool.open()
 
@@ -190,7 +191,7 @@ def is_retryable(error: BaseException) -> bool:
     return isinstance(error, _RETRIED)
 
 
-def database_error(error: BaseException) -> WarehouseError | None:
+def database_error(error: BaseException | None) -> WarehouseError | None:
     """A refusal by the database as our error, or None for any other exception."""
     return WarehouseError(_brief(error)) if isinstance(error, psycopg.DatabaseError) else None
 

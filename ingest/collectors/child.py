@@ -27,7 +27,9 @@ _JOB_CONTROL = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 _WATCHED = _PASSED_ON | {signal.SIGCHLD}
 _FIRST_LOOKS_SECONDS = (0.05, 0.5, 1.0)  # a short job should have more than its start in its mean
 _LOOK_EVERY_SECONDS = 2.0
-_GROUP_DELAY_SECONDS = 0.05  # a service manager signals the members of a group one after another
+# `timeout` and service managers signal the members of a group one after another, and a busy machine may put a pause in
+# between. Only a signal that was meant for us alone waits this long.
+_GROUP_DELAY_SECONDS = 0.25
 _SI_KERNEL = 0x80
 
 
@@ -181,6 +183,7 @@ class Witness:
             if seen:
                 self.dismiss()  # it cannot forget, so a fresh one takes its place
                 self.pid = _start_witness()
+                _forget(number)
                 return True
             if time.monotonic() > patience_ends:
                 return False
@@ -192,6 +195,12 @@ class Witness:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
             self.pid = None
+
+
+def _forget(number: int) -> None:
+    """Drop our own copy of a signal to the group, where one to us alone came just before it, as `timeout` does it."""
+    if number in signal.sigpending():
+        signal.sigwait({number})
 
 
 def replace_with(argv: Sequence[str]) -> NoReturn:

@@ -9,7 +9,7 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_libc = ctypes.CDLL(None)
 
 
 def die_with(parent: int) -> None:
@@ -19,9 +19,9 @@ def die_with(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def adopt_orphans(*, yes: bool = True) -> bool:
-    """Become (or stop being) the parent of descendants whose own parent ends; whether the kernel agreed."""
-    return int(_libc.prctl(_PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0)) == 0
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def pending_signals(pid: int) -> set[int]:
@@ -45,6 +45,14 @@ def storage_bytes(pid: int) -> tuple[int, int] | None:
         return None
     fields = dict(line.split(b": ") for line in text.splitlines())
     return int(fields[b"read_bytes"]), int(fields[b"write_bytes"])
+
+
+def peak_bytes() -> int:
+    """The most memory that this process was resident in since it became this program."""
+    for line in Path("/proc/self/status").read_bytes().splitlines():
+        if line.startswith(b"VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def inherited_files(keep: Iterable[int]) -> list[int]:

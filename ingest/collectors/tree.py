@@ -12,7 +12,6 @@ at them; the largest sum that was ever seen still stands.
 import contextlib
 import itertools
 import os
-import resource
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -59,8 +58,9 @@ class TreeMeter:
         self._own_pids = own_pids
         self._started = started
         self._ended: float | None = None
-        # A process that forks starts with its parent's peak, so up to here the kernel's figure is about us.
-        self._inherited_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
+        # A process that was forked counts its parent's memory of that moment as its own peak, so up to here the
+        # kernel's figure is about us. (Ours, from getrusage, would be about whoever started us.)
+        self._inherited_peak = kernel.peak_bytes()
         self._waited_cpu = 0.0
         self._waited_io = (0, 0)
         self._max_cpu = 0.0

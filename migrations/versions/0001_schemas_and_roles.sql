@@ -7,14 +7,16 @@ declare
     name text;
 begin
     foreach name in array array['framehouse_owner', 'framehouse_ingest', 'framehouse_api', 'framehouse_analyst'] loop
-        begin
-            execute format('create role %I nologin', name);
-        exception
-            when duplicate_object or unique_violation then null;
-        end;
+        if not exists (select from pg_roles where rolname = name) then
+            begin
+                execute format('create role %I nologin', name);
+            exception
+                when duplicate_object or unique_violation then null;  -- another database's migration was quicker
+            end;
+        end if;
     end loop;
     -- A hosted server's administrator is no superuser and needs the membership to hand objects over.
-    if not (select rolsuper from pg_roles where rolname = current_user) then
+    if not pg_has_role(current_user, 'framehouse_owner', 'set') then
         execute format('grant framehouse_owner to %I', current_user);
     end if;
     execute format('grant create, temporary, connect on database %I to framehouse_owner', current_database());

@@ -1,3 +1,4 @@
+-- Measures are 0 or from 1e-9 to 1e12, so that no square, ratio or product of them leaves what a double can hold.
 -- Raw facts, immutable: one row per job attempt, and one per covered span of a worker within a 15-minute bucket.
 -- Ids of studio tables carry no foreign key: studio rows are never deleted, and a key check per row and column would
 -- cost more than the rest of the insert.
@@ -35,34 +36,34 @@ create table telemetry.performance_metrics (
     height integer check (height > 0),
 
     gpu_count integer check (gpu_count >= 0),
-    gpu_seconds double precision check (gpu_seconds >= 0 and gpu_seconds <= 1e12),
-    wall_seconds double precision not null check (wall_seconds >= 0 and wall_seconds <= 1e12),
-    vram_peak_mb double precision check (vram_peak_mb >= 0 and vram_peak_mb <= 1e12),
+    gpu_seconds double precision check (gpu_seconds = 0 or gpu_seconds between 1e-9 and 1e12),
+    wall_seconds double precision not null check (wall_seconds = 0 or wall_seconds between 1e-9 and 1e12),
+    vram_peak_mb double precision check (vram_peak_mb = 0 or vram_peak_mb between 1e-9 and 1e12),
     vram_method text,
-    energy_joules double precision check (energy_joules >= 0 and energy_joules <= 1e12),
-    output_mb double precision check (output_mb >= 0 and output_mb <= 1e12),
+    energy_joules double precision check (energy_joules = 0 or energy_joules between 1e-9 and 1e12),
+    output_mb double precision check (output_mb = 0 or output_mb between 1e-9 and 1e12),
 
-    cpu_seconds double precision check (cpu_seconds >= 0 and cpu_seconds <= 1e12),
-    cpu_mean_pct double precision check (cpu_mean_pct >= 0 and cpu_mean_pct <= 1e12),
-    cpu_max_pct double precision check (cpu_max_pct >= 0 and cpu_max_pct <= 1e12),
-    rss_mean_mb double precision check (rss_mean_mb >= 0 and rss_mean_mb <= 1e12),
-    rss_peak_mb double precision check (rss_peak_mb >= 0 and rss_peak_mb <= 1e12),
-    read_mb double precision check (read_mb >= 0 and read_mb <= 1e12),
-    write_mb double precision check (write_mb >= 0 and write_mb <= 1e12),
+    cpu_seconds double precision check (cpu_seconds = 0 or cpu_seconds between 1e-9 and 1e12),
+    cpu_mean_pct double precision check (cpu_mean_pct = 0 or cpu_mean_pct between 1e-9 and 1e12),
+    cpu_max_pct double precision check (cpu_max_pct = 0 or cpu_max_pct between 1e-9 and 1e12),
+    rss_mean_mb double precision check (rss_mean_mb = 0 or rss_mean_mb between 1e-9 and 1e12),
+    rss_peak_mb double precision check (rss_peak_mb = 0 or rss_peak_mb between 1e-9 and 1e12),
+    read_mb double precision check (read_mb = 0 or read_mb between 1e-9 and 1e12),
+    write_mb double precision check (write_mb = 0 or write_mb between 1e-9 and 1e12),
     commands text[],
 
     input_duration_seconds double precision
-        check (input_duration_seconds >= 0 and input_duration_seconds <= 1e12),
+        check (input_duration_seconds = 0 or input_duration_seconds between 1e-9 and 1e12),
     input_video_codec text,
     input_audio_codec text,
     input_width integer check (input_width > 0),
     input_height integer check (input_height > 0),
-    input_bitrate_kbps double precision check (input_bitrate_kbps >= 0 and input_bitrate_kbps <= 1e12),
+    input_bitrate_kbps double precision check (input_bitrate_kbps = 0 or input_bitrate_kbps between 1e-9 and 1e12),
 
     host_hostname text,
     host_instance_type text,
     host_cpu_count integer check (host_cpu_count >= 0),
-    host_memory_gb double precision check (host_memory_gb >= 0 and host_memory_gb <= 1e12),
+    host_memory_gb double precision check (host_memory_gb = 0 or host_memory_gb between 1e-9 and 1e12),
     host_gpu_model text,
     host_driver text,
 

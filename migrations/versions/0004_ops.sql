@@ -45,11 +45,13 @@ create table ops.rollups (
     definition_hash text not null,
     studio_zone text not null,
     recompute text,
+    complete_from timestamptz not null default '-infinity',
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now()
 );
 create trigger touch_updated_at before update on ops.rollups
     for each row execute function studio.touch_updated_at();
+comment on column ops.rollups.complete_from is 'Raw data before it was gone when the rollup was first built.';
 comment on table ops.rollups is 'Every rollup that was built: its cells, and the definition they were computed by.';
 
 create table ops.pending_buckets (

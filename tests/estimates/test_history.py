@@ -67,11 +67,25 @@ def test_some_zeros_leave_a_mean_without_an_interval() -> None:
     assert predicted.p10 is predicted.p50 is predicted.p90 is None
 
 
+def test_one_zero_in_a_hundred_does_not_end_the_intervals() -> None:
+    predicted = history_of([(0.0, 1)] + [(3.0 + number % 3, 1) for number in range(100)]).predict(1)
+    assert predicted is not None
+    assert predicted.p10 is not None
+
+
+def test_samples_that_differ_by_factors_of_millions_have_no_interval() -> None:
+    history = history_of([(1e-9, 1), (1.0, 1), (1e9, 1)])
+    predicted = history.predict(1)
+    assert predicted is not None
+    assert predicted.p90 is None
+    assert history.why_no_interval == "too_wide"
+
+
 def test_never_measured_is_unknown() -> None:
     assert CostHistory(0, 0.0, 0.0, 0, 0.0, 0.0).predict(1) is None
 
 
-@given(st.lists(st.floats(0.01, 1e5), min_size=3, max_size=40), st.integers(1, 500))
+@given(st.lists(st.floats(1.0, 5.0), min_size=3, max_size=40), st.integers(1, 500))
 def test_percentiles_are_in_order_and_grow_with_the_work(costs: list[float], segments: int) -> None:
     history = history_of([(cost, 1.0) for cost in costs])
     one, many = history.predict(1), history.predict(segments)

@@ -68,7 +68,7 @@ each_question = pytest.mark.parametrize(("name", "question"), QUESTIONS.items(),
 
 def compiled(question: Question) -> dict[str, str]:
     """The statements that answer a question on a warehouse whose studio is in UTC, by their kind."""
-    state = State("UTC", None, frozenset(rollup.name for rollup in ROLLUPS))
+    state = State("UTC", None, {rollup.name: None for rollup in ROLLUPS})
 
     def planned(parts: frozenset[str]) -> Plan:
         return plan(

@@ -1,9 +1,12 @@
 """Running `framehouse run` as a shell would, and reading what it told the warehouse."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ class Runner:
 
     def __init__(self, home: Path, url: str = NOWHERE, **variables: str) -> None:
         self.home = home
+        self.started: list[subprocess.Popen[bytes]] = []
         self.env = environment(
             FRAMEHOUSE_HOME=str(home),
             FRAMEHOUSE_URL=url,
@@ -44,9 +48,11 @@ class Runner:
             "stdout": subprocess.PIPE,
             "start_new_session": True,
         }
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.argv(command, *options), env=self.env, stderr=subprocess.PIPE, **(settings | popen)
         )
+        self.started.append(process)
+        return process
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -60,6 +66,20 @@ class Runner:
         """The only attempt."""
         (event,) = self.events
         return event
+
+
+@contextmanager
+def running(home: Path) -> Iterator[Runner]:
+    """A runner that leaves no process behind, however a test ends."""
+    runner = Runner(home)
+    yield runner
+    for process in runner.started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for file in (process.stdin, process.stdout, process.stderr):
+            if file is not None and not file.closed:
+                file.close()
 
 
 def checked(line: bytes) -> dict[str, Any]:

@@ -247,10 +247,37 @@ def test_the_loader_may_take_the_file_away_while_a_writer_waits_for_it(tmp_path:
             target=spool, args=({**EVENT, "job_id": "late"},), kwargs={"settings": settings}
         )
         writer.start()
+        while _open_count(path) < 2:
+            time.sleep(0.002)
         path.rename(taken)
     writer.join()
     assert [event["job_id"] for event in lines(taken)] == ["7f3a"]
     assert [event["job_id"] for event in lines(path)] == ["late"]
+
+
+def _open_count(path: Path) -> int:
+    """How often this process has a file open."""
+    found = 0
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            found += link.readlink() == path
+        except OSError:  # closed meanwhile
+            continue
+    return found
+
+
+def test_a_lock_that_is_never_given_back_does_not_hold_up_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.emit._LOCK_PATIENCE_SECONDS", 0.1)
+    settings = settings_for(tmp_path)
+    path = spool(EVENT, settings=settings)
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        receipt = deliver(EVENT, settings=settings)
+    assert receipt.delivery is Delivery.LOST
+    assert "another process keeps it locked" in (receipt.reason or "")
+    assert lines(path) == [EVENT]
 
 
 def test_eight_writers_and_a_loader_lose_and_tear_nothing(tmp_path: Path) -> None:

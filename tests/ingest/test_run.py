@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -13,12 +14,13 @@ from typing import IO
 import pytest
 
 from tests.ingest.listener import Listener, listening
-from tests.ingest.runs import FRAMEHOUSE, NOWHERE, Runner, checked, python
+from tests.ingest.runs import FRAMEHOUSE, NOWHERE, Runner, checked, python, running
 
 
 @pytest.fixture
-def runner(tmp_path: Path) -> Runner:
-    return Runner(tmp_path / "home")
+def runner(tmp_path: Path) -> Iterator[Runner]:
+    with running(tmp_path / "home") as runner:
+        yield runner
 
 
 @pytest.fixture
@@ -149,6 +151,7 @@ def test_a_pipe_s_other_end_sees_the_command_close_it(runner: Runner) -> None:
     process = runner.start(python(code, str(gate)), stdin=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdin is not None
+    assert select.select([process.stdout], [], [], 30)[0]
     assert process.stdout.read() == b""  # the end of file, although the command still waits at the gate
     assert process.poll() is None
     with pytest.raises(BrokenPipeError):
@@ -165,6 +168,23 @@ def test_a_consumer_that_leaves_ends_the_command(runner: Runner) -> None:
     assert done.stdout == b"y\n"
     assert done.stderr.endswith(b"141\n")  # 128 + SIGPIPE, as without us
     assert runner.event["error_code"] == "signal_SIGPIPE"
+
+
+def test_a_closed_standard_error_is_no_trouble(runner: Runner) -> None:
+    words = " ".join(f"'{word}'" for word in runner.argv(["sh", "-c", "exit 5"], "--show"))
+    done = subprocess.run(["sh", "-c", f"{words} 2>&-"], env=runner.env, check=False)
+    assert done.returncode == 5
+    assert runner.event["error_code"] == "exit_5"
+
+
+def test_a_standard_error_that_nobody_reads_is_no_trouble(runner: Runner) -> None:
+    process = runner.start(["sh", "-c", "sleep 0.2; exit 5"], "--show")
+    assert process.stderr is not None
+    process.stderr.close()
+    assert process.wait(timeout=60) == 5
+    assert process.stdout is not None
+    process.stdout.close()
+    assert runner.event["error_code"] == "exit_5"
 
 
 def test_other_inherited_files_and_the_folder_and_variables_pass_through(

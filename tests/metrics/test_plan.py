@@ -1,5 +1,6 @@
 """The planner: arms without gaps or overlaps, the coarsest first, and no answer where raw data is gone."""
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from framehouse.metrics.plan import Plan, State, plan
 from framehouse.metrics.rollups import ATTEMPTS, HEARTBEATS, ROLLUPS, Source
 from framehouse.windows import FINE, Grain, Window, midnight, zone
 
-ALL = frozenset(rollup.name for rollup in ROLLUPS)
+ALL: dict[str, datetime | None] = {rollup.name: None for rollup in ROLLUPS}
 ZONES = [
     "UTC",
     "America/New_York",
@@ -69,13 +70,13 @@ def asked(
     parts: frozenset[str] = COUNT,
     studio: str = "UTC",
     raw_from: datetime | None = None,
-    built: frozenset[str] = ALL,
+    built: Mapping[str, datetime | None] = ALL,
     grain: Grain | None = None,
     zone_name: str | None = None,
     is_raw: bool = False,
 ) -> Plan:
     window = Window(datetime.fromisoformat(start), datetime.fromisoformat(end))
-    state = State(studio, raw_from, built)
+    state = State(studio, raw_from, dict.fromkeys(built))
     return plan(
         source,
         frozenset(by),
@@ -110,7 +111,7 @@ def test_arms_cover_the_window_once(
         dimensions,
         parts,
         window,
-        state=State(studio, None, ALL),
+        state=State(studio, None, dict.fromkeys(ALL)),
         grain=grain,
         zone_name=asked_in,
         is_raw=is_raw,
@@ -149,9 +150,11 @@ def test_no_answer_exactly_where_raw_is_needed_below_the_fence(
     raw_from: datetime,
 ) -> None:
     source, dimensions, parts = question
-    free = plan(source, dimensions, parts, window, state=State(studio, None, ALL), zone_name=studio)
+    free = plan(
+        source, dimensions, parts, window, state=State(studio, None, dict.fromkeys(ALL)), zone_name=studio
+    )
     needs_dropped = any(arm.rollup is None and arm.window.start < raw_from for arm in free.arms)
-    state = State(studio, raw_from, ALL)
+    state = State(studio, raw_from, dict.fromkeys(ALL))
     if needs_dropped:
         with pytest.raises(NoAnswerError, match="was dropped"):
             plan(source, dimensions, parts, window, state=state, zone_name=studio)
@@ -247,10 +250,24 @@ def test_the_rollup_with_the_fewest_dimensions_answers() -> None:
 
 def test_what_is_not_built_is_not_read() -> None:
     days = ("2026-03-01T00:00:00+00:00", "2026-03-03T00:00:00+00:00")
-    assert names(asked(*days, built=frozenset())) == ["raw"]
-    assert names(asked(*days, built=frozenset({"attempts_by_workflow_fine"}))) == [
-        "attempts_by_workflow_fine"
+    assert names(asked(*days, built={})) == ["raw"]
+    assert names(asked(*days, built={"attempts_by_workflow_fine": None})) == ["attempts_by_workflow_fine"]
+
+
+def test_a_rollup_answers_from_where_it_is_complete() -> None:
+    """One that was built after raw data had been dropped knows nothing of what was before."""
+    since = datetime(2026, 3, 2, 5, 10, tzinfo=UTC)
+    built = ALL | {"attempts_by_workflow_fine": since, "attempts_by_workflow_daily": since}
+    month = ("2026-03-01T00:00:00+00:00", "2026-04-01T00:00:00+00:00")
+    found = asked(*month, by=("workflow",), built=built)
+    assert names(found) == ["raw", "attempts_by_workflow_fine", "attempts_by_workflow_daily"]
+    assert [arm.window.start for arm in found.arms[1:]] == [
+        datetime(2026, 3, 2, 5, 15, tzinfo=UTC),
+        datetime(2026, 3, 3, tzinfo=UTC),
     ]
+    with pytest.raises(NoAnswerError):
+        asked(*month, by=("workflow",), built=built, raw_from=since)
+    assert "raw" not in names(asked(*month, by=("worker",), built=built, raw_from=since))
 
 
 def test_an_empty_window_reads_nothing() -> None:
@@ -279,3 +296,17 @@ def test_windows_need_a_zone_and_an_order() -> None:
     assert aware in Window(aware, aware + DAY)
     assert aware + DAY not in Window(aware, aware + DAY)
     assert midnight(date(2026, 3, 1), zone("Asia/Kathmandu")) == datetime(2026, 2, 28, 18, 15, tzinfo=UTC)
+
+
+def test_a_rollup_built_after_raw_was_dropped_does_not_answer_for_before() -> None:
+    complete_from = datetime(2026, 3, 5, tzinfo=UTC)
+    built = dict.fromkeys(ALL) | {"attempt_quantiles_by_workflow_daily": complete_from}
+    window = Window(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 9, tzinfo=UTC))
+    known = State("UTC", None, built)
+    arms = plan(ATTEMPTS, frozenset(), BINS, window, state=known).arms
+    assert [(arm.name, arm.window.start) for arm in arms] == [
+        ("raw", window.start),
+        ("attempt_quantiles_by_workflow_daily", complete_from),
+    ]
+    with pytest.raises(NoAnswerError):
+        plan(ATTEMPTS, frozenset(), BINS, window, state=State("UTC", complete_from, built))

@@ -159,3 +159,12 @@ def test_questions_of_both_sources_are_one_answer(studio: Warehouse) -> None:
     assert rows["gpu-3"]["idle_hours"]
     assert rows[None]["idle_hours"] is None
     assert rows[None]["attempt_count"]
+
+
+@pytest.mark.parametrize("names", [["attempt_count"], ["attempt_count", "idle_hours"]])
+def test_rows_come_in_the_order_of_their_keys_and_none_last(studio: Warehouse, names: list[str]) -> None:
+    """Whether one source answered or two."""
+    rows = list(metrics.read(studio, names, window=WHOLE, by="worker", grain="day"))
+    keys = [(row["bucket"], row["worker"] is None, row["worker"]) for row in rows]
+    assert keys == sorted(keys)  # type: ignore[type-var]
+    assert {row["worker"] for row in rows} >= {"gpu-1", "gpu-2", None}

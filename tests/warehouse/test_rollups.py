@@ -174,12 +174,12 @@ def test_the_first_build_is_exact_before_during_and_after_its_backfill(
         with pytest.raises(StopError):
             build(warehouse, log_dir=tmp_path, studio_zone=zone_name, report=StopAt("computing cells"))
         waiting = backlog(warehouse).pending_buckets
-        assert waiting > 2000, "every quarter hour and every day between the first and the last"
+        assert waiting > 300, "every quarter hour and every day that has data"
         assert all(count == 0 for _, _, count, _ in contents(empty_database_url).values())
         exact(empty_database_url, zone_name=zone_name)
 
         with maintaining(empty_database_url) as process:
-            while backlog(warehouse).pending_buckets > waiting - 400:
+            while backlog(warehouse).pending_buckets == waiting:
                 assert process.poll() is None
                 time.sleep(0.01)
             process.kill()

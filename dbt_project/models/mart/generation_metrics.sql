@@ -3,13 +3,13 @@ with answer as (
     select
         parts.workflow_id,
         parts.tier_id,
-        CAST(SUM(parts.succeeded_count) AS BIGINT) as sample_count,
+        COALESCE(CAST(SUM(parts.succeeded_count) AS BIGINT), 0) as sample_count,
         CAST(SUM(parts.gpu_seconds_by_segments_sum) AS DOUBLE PRECISION) / NULLIF(SUM(parts.gpu_seconds_by_segments_work_sum), 0) as avg_gpu_secs_per_segment,
         CAST(SUM(parts.wall_seconds_by_segments_sum) AS DOUBLE PRECISION) / NULLIF(SUM(parts.wall_seconds_by_segments_work_sum), 0) as avg_wall_secs_per_segment,
         CAST(SUM(parts.output_mb_by_segments_sum) AS DOUBLE PRECISION) / NULLIF(SUM(parts.output_mb_by_segments_work_sum), 0) as avg_disk_mb_per_segment,
-        SQRT(CAST(GREATEST(0, SUM(parts.gpu_seconds_per_segment_sumsq) - CAST(SUM(parts.gpu_seconds_per_segment_sum) * SUM(parts.gpu_seconds_per_segment_sum) AS DOUBLE PRECISION) / NULLIF(CAST(SUM(parts.gpu_seconds_per_segment_count) AS BIGINT), 0)) AS DOUBLE PRECISION) / NULLIF((CAST(SUM(parts.gpu_seconds_per_segment_count) AS BIGINT) - 1), 0)) as sd_gpu_secs_per_segment,
-        SQRT(CAST(GREATEST(0, SUM(parts.wall_seconds_per_segment_sumsq) - CAST(SUM(parts.wall_seconds_per_segment_sum) * SUM(parts.wall_seconds_per_segment_sum) AS DOUBLE PRECISION) / NULLIF(CAST(SUM(parts.wall_seconds_per_segment_count) AS BIGINT), 0)) AS DOUBLE PRECISION) / NULLIF((CAST(SUM(parts.wall_seconds_per_segment_count) AS BIGINT) - 1), 0)) as sd_wall_secs_per_segment,
-        SQRT(CAST(GREATEST(0, SUM(parts.output_mb_per_segment_sumsq) - CAST(SUM(parts.output_mb_per_segment_sum) * SUM(parts.output_mb_per_segment_sum) AS DOUBLE PRECISION) / NULLIF(CAST(SUM(parts.output_mb_per_segment_count) AS BIGINT), 0)) AS DOUBLE PRECISION) / NULLIF((CAST(SUM(parts.output_mb_per_segment_count) AS BIGINT) - 1), 0)) as sd_disk_mb_per_segment,
+        SQRT(CAST(ABS(SUM(parts.gpu_seconds_per_segment_sumsq) - CAST(SUM(parts.gpu_seconds_per_segment_sum) * SUM(parts.gpu_seconds_per_segment_sum) AS DOUBLE PRECISION) / NULLIF(COALESCE(CAST(SUM(parts.gpu_seconds_per_segment_count) AS BIGINT), 0), 0)) AS DOUBLE PRECISION) / NULLIF((COALESCE(CAST(SUM(parts.gpu_seconds_per_segment_count) AS BIGINT), 0) - 1), 0)) as sd_gpu_secs_per_segment,
+        SQRT(CAST(ABS(SUM(parts.wall_seconds_per_segment_sumsq) - CAST(SUM(parts.wall_seconds_per_segment_sum) * SUM(parts.wall_seconds_per_segment_sum) AS DOUBLE PRECISION) / NULLIF(COALESCE(CAST(SUM(parts.wall_seconds_per_segment_count) AS BIGINT), 0), 0)) AS DOUBLE PRECISION) / NULLIF((COALESCE(CAST(SUM(parts.wall_seconds_per_segment_count) AS BIGINT), 0) - 1), 0)) as sd_wall_secs_per_segment,
+        SQRT(CAST(ABS(SUM(parts.output_mb_per_segment_sumsq) - CAST(SUM(parts.output_mb_per_segment_sum) * SUM(parts.output_mb_per_segment_sum) AS DOUBLE PRECISION) / NULLIF(COALESCE(CAST(SUM(parts.output_mb_per_segment_count) AS BIGINT), 0), 0)) AS DOUBLE PRECISION) / NULLIF((COALESCE(CAST(SUM(parts.output_mb_per_segment_count) AS BIGINT), 0) - 1), 0)) as sd_disk_mb_per_segment,
         max(parts.newest_recorded_at) as last_updated_at
     from {{ ref('attempts_by_workflow_daily') }} as parts
     group by parts.workflow_id, parts.tier_id

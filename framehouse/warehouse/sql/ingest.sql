@@ -60,7 +60,12 @@ on conflict do nothing;
 -- name: add_outcomes
 insert into ops.estimate_outcomes as known
     (estimate_id, scene_key, attempt_count, gpu_seconds, wall_seconds, output_mb, segment_count, finished_at)
-select estimate_id, scene_key, count(*), sum(gpu_seconds), sum(wall_seconds), sum(output_mb), sum(segment_count),
+-- A sum that lacks a part is unknown, not smaller.
+select estimate_id, scene_key, count(*),
+       case when count(gpu_seconds) = count(*) then sum(gpu_seconds) end,
+       sum(wall_seconds),
+       case when count(output_mb) = count(*) then sum(output_mb) end,
+       case when count(segment_count) = count(*) then sum(segment_count) end,
        max(finished_at)
 from unnest(%(estimate_ids)s::uuid[], %(scene_keys)s::text[], %(gpu)s::double precision[],
             %(wall)s::double precision[], %(output)s::double precision[], %(segments)s::bigint[],
@@ -70,10 +75,10 @@ group by estimate_id, scene_key
 order by estimate_id, scene_key collate "C"
 on conflict (estimate_id, scene_key) do update set
     attempt_count = known.attempt_count + excluded.attempt_count,
-    gpu_seconds = coalesce(known.gpu_seconds + excluded.gpu_seconds, known.gpu_seconds, excluded.gpu_seconds),
+    gpu_seconds = known.gpu_seconds + excluded.gpu_seconds,
     wall_seconds = known.wall_seconds + excluded.wall_seconds,
-    output_mb = coalesce(known.output_mb + excluded.output_mb, known.output_mb, excluded.output_mb),
-    segment_count = coalesce(known.segment_count + excluded.segment_count, known.segment_count, excluded.segment_count),
+    output_mb = known.output_mb + excluded.output_mb,
+    segment_count = known.segment_count + excluded.segment_count,
     finished_at = greatest(known.finished_at, excluded.finished_at);
 
 -- name: quarantine

@@ -1,7 +1,7 @@
 -- name: state
 select (select studio_zone from ops.studio_settings) as studio_zone,
        (select nullif(raw_from, '-infinity') from ops.retention) as raw_from,
-       coalesce((select array_agg(name) from ops.rollups), '{}') as built;
+       coalesce((select jsonb_object_agg(name, nullif(complete_from, '-infinity')) from ops.rollups), '{}') as built;
 
 -- name: ids
 select 'workflow' as kind, name, id from studio.workflows where name = any(%(workflow)s)

@@ -11,7 +11,7 @@ FROM (
     parts.project_id,
     parts.outcome,
     CAST(SUM(parts.gpu_seconds_sum) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS gpu_hours,
-    CAST(CAST(SUM(parts.cold_count) AS BIGINT) AS DOUBLE PRECISION) / NULLIF(CAST(SUM(parts.succeeded_count) AS BIGINT), 0) AS cold_ratio
+    CAST(COALESCE(CAST(SUM(parts.cold_count) AS BIGINT), 0) AS DOUBLE PRECISION) / NULLIF(COALESCE(CAST(SUM(parts.succeeded_count) AS BIGINT), 0), 0) AS cold_ratio
   FROM (
     SELECT
       DATE_TRUNC('MONTH', finished_at, 'UTC') AS bucket,

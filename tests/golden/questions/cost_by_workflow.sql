@@ -9,7 +9,7 @@ FROM (
     parts.workflow_id,
     CAST(SUM(parts.gpu_seconds_sum) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS gpu_hours,
     CAST(SUM(parts.wall_seconds_sum) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS wall_hours,
-    CAST(SUM(parts.succeeded_count) AS BIGINT) AS succeeded_count
+    COALESCE(CAST(SUM(parts.succeeded_count) AS BIGINT), 0) AS succeeded_count
   FROM (
     SELECT
       workflow_id,

@@ -8,8 +8,8 @@ FROM (
   SELECT
     parts.bucket,
     parts.worker_id,
-    CAST(SUM(parts.failed_count) AS BIGINT) AS failed_count,
-    CAST(CAST(SUM(parts.failed_count) AS BIGINT) AS DOUBLE PRECISION) / NULLIF(CAST(SUM(parts.attempt_count) AS BIGINT), 0) AS failure_ratio
+    COALESCE(CAST(SUM(parts.failed_count) AS BIGINT), 0) AS failed_count,
+    CAST(COALESCE(CAST(SUM(parts.failed_count) AS BIGINT), 0) AS DOUBLE PRECISION) / NULLIF(COALESCE(CAST(SUM(parts.attempt_count) AS BIGINT), 0), 0) AS failure_ratio
   FROM (
     SELECT
       DATE_BIN(INTERVAL '15 MINUTES', bucket, CAST('2000-01-01 00:00:00+00' AS TIMESTAMPTZ)) - MAKE_INTERVAL(

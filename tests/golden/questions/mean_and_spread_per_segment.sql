@@ -8,12 +8,14 @@ FROM (
     parts.workflow_id,
     CAST(SUM(parts.wall_seconds_by_segments_sum) AS DOUBLE PRECISION) / NULLIF(SUM(parts.wall_seconds_by_segments_work_sum), 0) AS avg_wall_seconds_per_segment,
     SQRT(
-      CAST(GREATEST(
-        0,
-        SUM(parts.wall_seconds_per_segment_sumsq) - CAST(SUM(parts.wall_seconds_per_segment_sum) * SUM(parts.wall_seconds_per_segment_sum) AS DOUBLE PRECISION) / NULLIF(CAST(SUM(parts.wall_seconds_per_segment_count) AS BIGINT), 0)
-      ) AS DOUBLE PRECISION) / NULLIF((
-        CAST(SUM(parts.wall_seconds_per_segment_count) AS BIGINT) - 1
-      ), 0)
+      CAST(ABS(
+        SUM(parts.wall_seconds_per_segment_sumsq) - CAST(SUM(parts.wall_seconds_per_segment_sum) * SUM(parts.wall_seconds_per_segment_sum) AS DOUBLE PRECISION) / NULLIF(COALESCE(CAST(SUM(parts.wall_seconds_per_segment_count) AS BIGINT), 0), 0)
+      ) AS DOUBLE PRECISION) / NULLIF(
+        (
+          COALESCE(CAST(SUM(parts.wall_seconds_per_segment_count) AS BIGINT), 0) - 1
+        ),
+        0
+      )
     ) AS sd_wall_seconds_per_segment
   FROM (
     SELECT

@@ -3,7 +3,7 @@ SELECT
   answer.attempt_count
 FROM (
   SELECT
-    CAST(SUM(parts.attempt_count) AS BIGINT) AS attempt_count
+    COALESCE(CAST(SUM(parts.attempt_count) AS BIGINT), 0) AS attempt_count
   FROM (
     SELECT
       COUNT(*) AS attempt_count

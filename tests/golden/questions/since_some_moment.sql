@@ -6,7 +6,7 @@ SELECT
 FROM (
   SELECT
     parts.workflow_id,
-    CAST(SUM(parts.attempt_count) AS BIGINT) AS attempt_count,
+    COALESCE(CAST(SUM(parts.attempt_count) AS BIGINT), 0) AS attempt_count,
     CAST(SUM(parts.output_mb_sum) AS DOUBLE PRECISION) / NULLIF(1024, 0) AS output_gb
   FROM (
     SELECT

@@ -9,7 +9,7 @@ FROM (
   SELECT
     parts.bucket,
     MAX(parts.queue_wait_seconds_max) AS max_queue_wait_seconds,
-    CAST(SUM(parts.queue_wait_seconds_count) AS BIGINT) AS _queue_wait_seconds_count,
+    COALESCE(CAST(SUM(parts.queue_wait_seconds_count) AS BIGINT), 0) AS _queue_wait_seconds_count,
     MAX(parts.queue_wait_seconds_max) AS _queue_wait_seconds_max,
     MIN(parts.queue_wait_seconds_min) AS _queue_wait_seconds_min
   FROM (

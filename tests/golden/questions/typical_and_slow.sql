@@ -10,10 +10,10 @@ SELECT
 FROM (
   SELECT
     parts.workflow_id,
-    CAST(SUM(parts.rtf_count) AS BIGINT) AS _rtf_count,
+    COALESCE(CAST(SUM(parts.rtf_count) AS BIGINT), 0) AS _rtf_count,
     MAX(parts.rtf_max) AS _rtf_max,
     MIN(parts.rtf_min) AS _rtf_min,
-    CAST(SUM(parts.wall_seconds_count) AS BIGINT) AS _wall_seconds_count,
+    COALESCE(CAST(SUM(parts.wall_seconds_count) AS BIGINT), 0) AS _wall_seconds_count,
     MAX(parts.wall_seconds_max) AS _wall_seconds_max,
     MIN(parts.wall_seconds_min) AS _wall_seconds_min
   FROM (

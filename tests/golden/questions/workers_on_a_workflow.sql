@@ -7,7 +7,7 @@ FROM (
   SELECT
     parts.worker_id,
     parts.workflow_id,
-    CAST(SUM(parts.gpu_seconds_sum) AS DOUBLE PRECISION) / NULLIF(CAST(SUM(parts.gpu_seconds_count) AS BIGINT), 0) AS avg_gpu_seconds
+    CAST(SUM(parts.gpu_seconds_sum) AS DOUBLE PRECISION) / NULLIF(COALESCE(CAST(SUM(parts.gpu_seconds_count) AS BIGINT), 0), 0) AS avg_gpu_seconds
   FROM (
     SELECT
       worker_id,

@@ -1,0 +1,104 @@
+"""`python -m benchmarks`: fill warehouses of some sizes, measure, print tables."""
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from benchmarks import cells, databases, estimates, ingest, load, reads, refresh
+from benchmarks import report as reporting
+from benchmarks.databases import Place
+from benchmarks.measure import Figure
+from framehouse.cli.console import TerminalReporter, err, out
+from framehouse.progress import Reporter
+
+#: In this order: what counts the traffic first, what adds to it last.
+BENCHMARKS: dict[str, tuple[str, Callable[[Sequence[Place], Reporter], list[Figure]]]] = {
+    "cells": ("Rollups beside raw rows", cells.measure),
+    "reads": ("metrics.read from rollups beside raw", reads.measure),
+    "refresh": ("Bringing one touched bucket up to date", refresh.measure),
+    "estimates": ("Estimates beside a GET of one row", estimates.measure),
+    "ingest": ("Ingest beside binary COPY", ingest.measure),
+}
+_SCALES = {"": 1, "k": 1_000, "m": 1_000_000}
+
+
+def row_count(text: str) -> int:
+    """A number of rows: 100k, 1M, 5000000. Raises BadParameter."""
+    found = re.fullmatch(r"(\d+)([km]?)", text.strip().lower())
+    count = int(found[1]) * _SCALES[found[2]] if found else 0
+    if count < 100_000:
+        raise click.BadParameter(f"{text!r} is no number of rows from 100k up, such as 1M or 5M")
+    return count
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
+@click.option(
+    "--rows",
+    "sizes",
+    type=row_count,
+    multiple=True,
+    default=("1M", "5M"),
+    show_default=True,
+    metavar="ROWS",
+    help="Attempts in a warehouse, at 55,000 a day; say it once for each warehouse.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the traffic.")
+@click.option(
+    "--database-url",
+    help="A server to make the databases on.  [default: FRAMEHOUSE_TEST_DATABASE_URL, or a cluster of their own]",
+)
+@click.option(
+    "--keep", is_flag=True, help="Leave the databases on the given server; the next run takes them."
+)
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the figures here.",
+)
+def main(
+    names: tuple[str, ...],
+    sizes: tuple[int, ...],
+    seed: int,
+    database_url: str | None,
+    keep: bool,
+    json_file: Path | None,
+) -> None:
+    """Run the benchmarks NAMES (all, unless some are named) beside their baselines.
+
+    \b
+    python -m benchmarks
+    python -m benchmarks --rows 100k reads cells
+    python -m benchmarks --database-url postgresql://postgres@127.0.0.1/postgres --keep --json figures.json
+    """
+    with ExitStack() as stack:
+        report = stack.enter_context(TerminalReporter(err))
+        server = stack.enter_context(databases.server(database_url, report))
+        about = databases.described(server)
+        out.print(", ".join(f"{name} {value}" for name, value in about.items()))
+        places = []
+        for size in sorted(set(sizes)):
+            name = f"framehouse_bench_{size}_{seed}"
+            if not keep:
+                stack.callback(server.drop, name)
+            places.append(load.fill(server, name, size, seed, report))
+        for place in places:
+            about[f"size_gb_{place.row_count}"] = round(databases.size_gb(place.url), 2)
+            out.print(
+                f"{place.row_count:,} attempts take {databases.size_gb(place.url):.1f} GiB with all rollups"
+            )
+        found = {
+            name: run(places, report) for name, (_, run) in BENCHMARKS.items() if name in names or not names
+        }
+    for name, figures in found.items():
+        reporting.show(out, BENCHMARKS[name][0], figures)
+    if json_file is not None:
+        reporting.write_json(json_file, about, found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""`metrics.read` from rollups beside the same question computed from raw rows, in pairs, answers compared.
+
+The time is all of a read: plan, SQL text, query, rows. Touched buckets are ones that got a late row and wait to be
+recomputed; a read computes them from raw meanwhile.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+
+from benchmarks import load, touch, traffic
+from benchmarks.databases import Place
+from benchmarks.measure import Figure, interleaved
+from framehouse.metrics import Table, read
+from framehouse.progress import Reporter
+from framehouse.warehouse import Warehouse
+from framehouse.warehouse.maintain import maintain
+from framehouse.windows import Grain, Window, floor, zone
+
+_PAIRS = 9
+_BAR, _BAR_FROM = 30.0, 5_000_000
+_DAYS = 30
+_MEANS = ("attempt_count", "avg_wall_seconds", "avg_gpu_seconds", "failure_ratio")
+_QUANTILES = ("p50_wall_seconds", "p90_wall_seconds")
+
+
+@dataclass(frozen=True)
+class _Question:
+    name: str
+    days: int = _DAYS
+    metrics: tuple[str, ...] = _MEANS
+    is_until_now: bool = False
+    more: dict[str, Any] = field(default_factory=dict)
+    has_bar: bool = False
+
+
+def measure(places: Sequence[Place], report: Reporter) -> list[Figure]:
+    """Every question on every warehouse; then one of them with 3 and 50 touched buckets."""
+    found = []
+    for place in places:
+        with Warehouse(place.url, name="framehouse bench") as warehouse:
+            maintain(warehouse)
+            for question in _questions(place):
+                report.step(f"reads: {question.name}")
+                found.append(_figure(place, warehouse, question))
+            found += _touched(place, warehouse, report)
+    return found
+
+
+def _questions(place: Place) -> tuple[_Question, ...]:
+    busiest = traffic.WORKFLOWS[int(traffic.studio(place.seed).popularity.argmax())]
+    by_workflow = {"by": "workflow"}
+    one = {"where": {"workflow": busiest, "tier": "draft"}}
+    return (
+        _Question("by workflow, 30 days", more=by_workflow, has_bar=True),
+        _Question("by workflow, 30 days until now", more=by_workflow, is_until_now=True, has_bar=True),
+        _Question("by worker, 30 days", more={"by": "worker"}),
+        _Question("one workflow at one tier, 14 days", days=14, more=one),
+        _Question("the same by day", days=14, more=one | {"grain": "day"}),
+        _Question("P50 and P90 of one workflow, 30 days", metrics=_QUANTILES, more={"where": {"workflow": busiest}}),
+        _Question("P50 and P90 by workflow, 30 days", metrics=_QUANTILES, more=by_workflow),
+    )  # fmt: skip
+
+
+def _figure(place: Place, warehouse: Warehouse, question: _Question, name: str | None = None) -> Figure:
+    window = _window(place, question)
+
+    def ask(is_raw: bool) -> Table:
+        return read(warehouse, question.metrics, window=window, is_raw=is_raw, **question.more)
+
+    _check_equal(ask(False), ask(True), is_exact=question.metrics is _MEANS)
+    ours, raw = interleaved(lambda: ask(False), lambda: ask(True), _PAIRS)
+    bar = _BAR if question.has_bar and place.row_count >= _BAR_FROM else None
+    return Figure(
+        place.row_count,
+        name or question.name,
+        ours * 1e3,
+        raw * 1e3,
+        "ms",
+        "x faster",
+        _PAIRS,
+        raw / ours,
+        bar,
+    )
+
+
+def _window(place: Place, question: _Question) -> Window:
+    until = place.until if question.is_until_now else floor(place.until, Grain.DAY, zone("UTC"))
+    return Window(until - timedelta(days=question.days), until)
+
+
+def _touched(place: Place, warehouse: Warehouse, report: Reporter) -> list[Figure]:
+    question = _questions(place)[0]
+    rng = np.random.default_rng([place.seed, 3])
+    known = load.ids(warehouse)
+    found = []
+    for count in (3, 50):
+        name = f"by workflow, 30 days, {count} touched buckets"
+        report.step(f"reads: {name}")
+        buckets = touch.settled_buckets(place, count, days=_DAYS, rng=rng)
+        touch.touch(place, warehouse, known, buckets)
+        found.append(_figure(place, warehouse, question, name))
+        maintain(warehouse)
+    return found
+
+
+def _check_equal(ours: Table, raw: Table, *, is_exact: bool) -> None:
+    """Rollups and raw add up floats in another order; a quantile's bins are 2 % wide on both sides."""
+    assert ours.sources != raw.sources
+    assert len(ours) == len(raw) > 0
+    for mine, theirs in zip(ours.rows, raw.rows, strict=True):
+        for a, b in zip(mine, theirs, strict=True):
+            if isinstance(a, float) and isinstance(b, float):
+                assert math.isclose(a, b, rel_tol=1e-9 if is_exact else 1e-6), (mine, theirs)
+            else:
+                assert a == b, (mine, theirs)
