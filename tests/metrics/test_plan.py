@@ -76,7 +76,7 @@ def asked(
     is_raw: bool = False,
 ) -> Plan:
     window = Window(datetime.fromisoformat(start), datetime.fromisoformat(end))
-    state = State(studio, raw_from, dict.fromkeys(built))
+    state = State(studio, raw_from, built)
     return plan(
         source,
         frozenset(by),

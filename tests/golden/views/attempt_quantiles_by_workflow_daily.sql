@@ -45,8 +45,8 @@ UNION ALL
     computed.output_mb_per_segment_histogram,
     computed.queue_wait_seconds_histogram,
     computed.dependency_wait_seconds_histogram
-   FROM ( SELECT DISTINCT marks.bucket
-           FROM ( SELECT time_bucket('1 day'::interval, touched_buckets.bucket, 'UTC'::text) AS bucket
+   FROM ( WITH marks AS MATERIALIZED (
+                 SELECT time_bucket('1 day'::interval, touched_buckets.bucket, 'UTC'::text) AS bucket
                    FROM ops.touched_buckets
                   WHERE touched_buckets.source = 'attempts'::text AND touched_buckets.bucket >= (( SELECT retention.raw_from
                            FROM ops.retention))
@@ -58,7 +58,10 @@ UNION ALL
                 UNION ALL
                  SELECT pending_buckets.bucket
                    FROM ops.pending_buckets
-                  WHERE pending_buckets.rollup = 'attempt_quantiles_by_workflow_daily'::text) marks) touched
+                  WHERE pending_buckets.rollup = 'attempt_quantiles_by_workflow_daily'::text
+                )
+         SELECT DISTINCT marks.bucket
+           FROM marks) touched
      CROSS JOIN LATERAL ( SELECT time_bucket('1 day'::interval, performance_metrics.finished_at, 'UTC'::text) AS bucket,
             performance_metrics.workflow_id,
             performance_metrics.tier_id,

@@ -27,8 +27,8 @@ UNION ALL
     computed.generating_seconds_sum,
     computed.idle_seconds_sum,
     computed.offline_seconds_sum
-   FROM ( SELECT DISTINCT marks.bucket
-           FROM ( SELECT time_bucket('1 day'::interval, touched_buckets.bucket, 'UTC'::text) AS bucket
+   FROM ( WITH marks AS MATERIALIZED (
+                 SELECT time_bucket('1 day'::interval, touched_buckets.bucket, 'UTC'::text) AS bucket
                    FROM ops.touched_buckets
                   WHERE touched_buckets.source = 'heartbeats'::text AND touched_buckets.bucket >= (( SELECT retention.raw_from
                            FROM ops.retention))
@@ -40,7 +40,10 @@ UNION ALL
                 UNION ALL
                  SELECT pending_buckets.bucket
                    FROM ops.pending_buckets
-                  WHERE pending_buckets.rollup = 'heartbeats_by_worker_daily'::text) marks) touched
+                  WHERE pending_buckets.rollup = 'heartbeats_by_worker_daily'::text
+                )
+         SELECT DISTINCT marks.bucket
+           FROM marks) touched
      CROSS JOIN LATERAL ( SELECT time_bucket('1 day'::interval, heartbeats_by_worker_fine.bucket, 'UTC'::text) AS bucket,
             heartbeats_by_worker_fine.worker_id,
             sum(heartbeats_by_worker_fine.heartbeat_count)::bigint AS heartbeat_count,

@@ -22,15 +22,18 @@ UNION ALL
     computed.generating_seconds_sum,
     computed.idle_seconds_sum,
     computed.offline_seconds_sum
-   FROM ( SELECT DISTINCT marks.bucket
-           FROM ( SELECT touched_buckets.bucket
+   FROM ( WITH marks AS MATERIALIZED (
+                 SELECT touched_buckets.bucket
                    FROM ops.touched_buckets
                   WHERE touched_buckets.source = 'heartbeats'::text AND touched_buckets.bucket >= (( SELECT retention.raw_from
                            FROM ops.retention))
                 UNION ALL
                  SELECT pending_buckets.bucket
                    FROM ops.pending_buckets
-                  WHERE pending_buckets.rollup = 'heartbeats_by_worker_fine'::text) marks) touched
+                  WHERE pending_buckets.rollup = 'heartbeats_by_worker_fine'::text
+                )
+         SELECT DISTINCT marks.bucket
+           FROM marks) touched
      CROSS JOIN LATERAL ( SELECT time_bucket('00:15:00'::interval, worker_heartbeats.covered_from) AS bucket,
             worker_heartbeats.worker_id,
             count(*) AS heartbeat_count,
