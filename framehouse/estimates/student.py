@@ -1,14 +1,19 @@
 """Quantiles of Student's t distribution."""
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 
+_SERIES_FROM = 200
 
+
+@lru_cache(maxsize=4096)
 def t_quantile(share: float, degrees: int) -> float:
     """The `share` quantile (0 < share < 1) of Student's t with `degrees` (>= 1) degrees of freedom.
 
     Exact for 1, 2 and 4 degrees; otherwise Newton's method on the distribution function (Abramowitz and Stegun
-    26.7.3-4), from the normal quantile; accurate to about 1e-10.
+    26.7.3-4), from the normal quantile; accurate to about 1e-10. From 200 degrees on an expansion in 1 / degrees
+    (26.7.5), which is as accurate up to a share of 0.999 and takes the same time for any history.
     """
     if share == 0.5:
         return 0.0
@@ -19,8 +24,8 @@ def t_quantile(share: float, degrees: int) -> float:
     if degrees == 2:
         return (2 * share - 1) / math.sqrt(2 * share * (1 - share))
     normal = NormalDist().inv_cdf(share)
-    if degrees > 10_000:
-        return normal + (normal**3 + normal) / (4 * degrees)
+    if degrees >= _SERIES_FROM:
+        return _expanded(normal, degrees)
     # Starting beyond the root, on the concave side of the distribution function, Newton's steps never overshoot.
     t = normal + (normal**3 + normal) / (4 * degrees)
     for _ in range(100):
@@ -29,6 +34,18 @@ def t_quantile(share: float, degrees: int) -> float:
         if abs(step) <= 1e-12 * max(1.0, t):
             break
     return t
+
+
+def _expanded(x: float, degrees: int) -> float:
+    """The quantile of t at the share where the normal quantile is x."""
+    terms = (
+        x,
+        (x**3 + x) / 4,
+        (5 * x**5 + 16 * x**3 + 3 * x) / 96,
+        (3 * x**7 + 19 * x**5 + 17 * x**3 - 15 * x) / 384,
+        (79 * x**9 + 776 * x**7 + 1482 * x**5 - 1920 * x**3 - 945 * x) / 92160,
+    )
+    return sum(term / degrees**power for power, term in enumerate(terms))
 
 
 def _density(t: float, degrees: int) -> float:
