@@ -7,6 +7,7 @@ made and dropped there. Without it the run starts a cluster of its own and remov
 import json
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -23,6 +24,12 @@ from framehouse import embedded
 from framehouse.config import Settings, read
 from framehouse.warehouse import Warehouse
 from framehouse.warehouse.build import build
+
+# A run that was started in the background inherits ignored signals and would hand that on to every program it starts,
+# whose Ctrl-C would then do nothing.
+for _ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+    if signal.getsignal(_ignored) is signal.SIG_IGN:
+        signal.signal(_ignored, signal.default_int_handler if _ignored == signal.SIGINT else signal.SIG_DFL)
 
 SHARED = pytest.StashKey[Path]()
 SERVER_VARIABLE = "FRAMEHOUSE_TEST_DATABASE_URL"
