@@ -1,6 +1,8 @@
 """`python -m benchmarks`: fill warehouses of some sizes, measure, print tables."""
 
 import re
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -75,6 +77,8 @@ def main(
     python -m benchmarks --rows 100k reads cells
     python -m benchmarks --database-url postgresql://postgres@127.0.0.1/postgres --keep --json figures.json
     """
+    # Stopped in the middle it cleans up just the same.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with ExitStack() as stack:
         report = stack.enter_context(TerminalReporter(err))
         server = stack.enter_context(databases.server(database_url, report))

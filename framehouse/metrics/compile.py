@@ -78,30 +78,45 @@ def metrics_sql(question: Question, plan: Plan) -> str:
 
 
 def histograms_sql(question: Question, plan: Plan) -> str:
-    """SQL that answers with the keys and, for each quantity with a quantile, its histogram added up bin by bin."""
+    """SQL that answers with the keys and, for each quantity with a quantile, its histogram added up bin by bin.
+
+    Most bins are empty, so each histogram comes as two lists: which bins are not (NAME_bins, from 1) and their counts.
+    """
     parts = question.histograms()
     keys = [exp.column(key) for key in _keys(question)]
-    bins = ", ".join(f"parts.{part.name}" for part in parts.values())
-    unnested = parse_one(
-        f"select 1 from t cross join lateral unnest({bins}) with ordinality as bins({', '.join(parts)}, bin)",  # noqa: S608
-        read=DIALECT,
-    )
+    # Functions that return rows stand in the select list, where they need no storage of their own, and in step.
+    spread = exp.select(
+        *(key.copy() for key in keys),
+        *(_as(_read(f"unnest(parts.{part.name})"), name) for name, part in parts.items()),
+        _as(_read(f"generate_series(1, {max(map(_bin_count, question.quantiles))})"), "bin"),
+        copy=False,
+    ).from_(_union(question, plan, {part.name: part for part in parts.values()}, "parts"), copy=False)
     added = exp.select(
         *(key.copy() for key in keys),
         "bin",
         *(_as(_read(f"cast(sum(bins.{name}) as bigint)"), name) for name in parts),
         copy=False,
-    ).from_(_union(question, plan, {part.name: part for part in parts.values()}, "parts"), copy=False)
-    added.set("joins", [join.copy() for join in unnested.args["joins"]])
+    ).from_(spread.subquery("bins", copy=False), copy=False)
+    added = added.where(exp.or_(*(_read(f"bins.{name} > 0") for name in parts)), copy=False)
     added = added.group_by(*(key.copy() for key in keys), "bin", copy=False)
-    # A quantity with fewer bins than its neighbour is padded with nulls at the end.
-    whole = "coalesce(array_agg(added.{0} order by added.bin) filter (where added.{0} is not null), '{{}}')"
+    listed = "coalesce(array_agg(added.{0} order by added.bin) filter (where added.{1} > 0), '{{}}')"
     outer = exp.select(
-        *(key.copy() for key in keys), *(_as(_read(whole.format(name)), name) for name in parts), copy=False
+        *(key.copy() for key in keys),
+        *(
+            _as(_read(listed.format(shown, name)), alias)
+            for name in parts
+            for shown, alias in (("bin", f"{name}_bins"), (name, name))
+        ),
+        copy=False,
     ).from_(added.subquery("added", copy=False), copy=False)
     if keys:
         outer = outer.group_by(*(key.copy() for key in keys), copy=False)
     return _named(question, outer, _keys(question))
+
+
+def _bin_count(quantity: Quantity) -> int:
+    assert quantity.histogram is not None
+    return quantity.histogram.bins + 2
 
 
 def formula_sql(metric: Metric) -> str:

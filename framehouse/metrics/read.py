@@ -11,6 +11,7 @@ from framehouse.metrics.compile import Question, check_dimensions, histograms_sq
 from framehouse.metrics.definitions import Metric, metric
 from framehouse.metrics.plan import Plan, State, plan
 from framehouse.metrics.quantiles import quantile
+from framehouse.metrics.quantities import Histogram
 from framehouse.metrics.rollups import NAMES, Source
 from framehouse.units import Unit
 from framehouse.warehouse import Session, Warehouse
@@ -194,12 +195,20 @@ def _quantile(m: Metric, values: Mapping[str, Any], bins: Mapping[str, Any]) -> 
     name = m.quantity.name
     return quantile(
         m.quantile,
-        bins.get(name) or [],
+        _dense(m.quantity.histogram, bins.get(f"{name}_bins", ()), bins.get(name, ())),
         m.quantity.histogram,
         count=values[f"_{name}_count"] or 0,
         low=values[f"_{name}_min"],
         high=values[f"_{name}_max"],
     )
+
+
+def _dense(histogram: Histogram, places: Sequence[int], counts: Sequence[int]) -> list[int]:
+    """Every bin's count, from those that have one and their places from 1."""
+    found = [0] * (histogram.bins + 2)
+    for place, number in zip(places, counts, strict=True):
+        found[place - 1] = number
+    return found
 
 
 def _joined(

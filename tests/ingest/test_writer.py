@@ -231,21 +231,28 @@ def test_typed_events_are_stored_down_to_the_fence(warehouse: Warehouse, databas
     ) == ["duplicate"]
 
 
+OUTCOME = "select array[attempt_count, wall_seconds, gpu_seconds, segment_count] from ops.estimate_outcomes"
+
+
 def test_outcomes_count_each_succeeded_attempt_once(warehouse: Warehouse, database_url: str) -> None:
     estimate = str(uuid.uuid4())
-    part = {"estimate_id": estimate, "scene_key": "s1"}
+    part = {"estimate_id": estimate, "scene_key": "s1", "segment_count": 2}
     first = [
-        event("a", **part, segment_count=2),
+        event("a", **part, gpu_seconds=1.5),
         event("b", **part, outcome="failed"),
         event("c", **part, gpu_count=0),
     ]
     writer.write(warehouse, batch([*first, first[0]]))
     writer.write(warehouse, batch([*first, event("d", **part, gpu_seconds=4.0)]))
-    found = ask(
-        database_url,
-        "select array[attempt_count, wall_seconds, gpu_seconds, segment_count] from ops.estimate_outcomes",
-    )
-    assert found == [3.0, 37.5, 4.0, 2.0]
+    assert ask(database_url, OUTCOME) == [3.0, 37.5, 5.5, 6.0]
+
+
+def test_an_outcome_that_lacks_a_part_is_unknown(warehouse: Warehouse, database_url: str) -> None:
+    part = {"estimate_id": str(uuid.uuid4()), "scene_key": "s1"}
+    whole = {"gpu_seconds": 4.0, "segment_count": 2}
+    writer.write(warehouse, batch([event("a", **part, **whole), event("b", **part)]))
+    writer.write(warehouse, batch([event("c", **part, **whole)]))
+    assert ask(database_url, OUTCOME) == [3.0, 37.5, None, None]
 
 
 def test_a_transaction_that_may_succeed_the_second_time_is_tried_again(

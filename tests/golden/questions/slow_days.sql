@@ -32,13 +32,19 @@ ORDER BY
 -- histograms
 SELECT
   answer.bucket,
+  answer.queue_wait_seconds_bins,
   answer.queue_wait_seconds
 FROM (
   SELECT
     bucket,
     COALESCE(
+      ARRAY_AGG(added.bin ORDER BY added.bin) FILTER(WHERE
+        added.queue_wait_seconds > 0),
+      '{}'
+    ) AS queue_wait_seconds_bins,
+    COALESCE(
       ARRAY_AGG(added.queue_wait_seconds ORDER BY added.bin) FILTER(WHERE
-        added.queue_wait_seconds IS NOT NULL),
+        added.queue_wait_seconds > 0),
       '{}'
     ) AS queue_wait_seconds
   FROM (
@@ -48,14 +54,21 @@ FROM (
       CAST(SUM(bins.queue_wait_seconds) AS BIGINT) AS queue_wait_seconds
     FROM (
       SELECT
-        DATE_TRUNC('DAY', bucket, 'UTC') AS bucket,
-        queue_wait_seconds_histogram
-      FROM rollup.attempt_quantiles_by_workflow_daily
-      WHERE
-        bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
-        AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
-    ) AS parts
-    CROSS JOIN LATERAL UNNEST(parts.queue_wait_seconds_histogram) WITH ORDINALITY AS bins(queue_wait_seconds, bin)
+        bucket,
+        UNNEST(parts.queue_wait_seconds_histogram) AS queue_wait_seconds,
+        GENERATE_SERIES(1, 1026) AS bin
+      FROM (
+        SELECT
+          DATE_TRUNC('DAY', bucket, 'UTC') AS bucket,
+          queue_wait_seconds_histogram
+        FROM rollup.attempt_quantiles_by_workflow_daily
+        WHERE
+          bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
+          AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      ) AS parts
+    ) AS bins
+    WHERE
+      bins.queue_wait_seconds > 0
     GROUP BY
       bucket,
       bin

@@ -41,21 +41,27 @@ ORDER BY
 -- histograms
 SELECT
   workflow_names.name AS workflow,
+  answer.wall_seconds_bins,
   answer.wall_seconds,
+  answer.rtf_bins,
   answer.rtf
 FROM (
   SELECT
     workflow_id,
     COALESCE(
+      ARRAY_AGG(added.bin ORDER BY added.bin) FILTER(WHERE
+        added.wall_seconds > 0),
+      '{}'
+    ) AS wall_seconds_bins,
+    COALESCE(
       ARRAY_AGG(added.wall_seconds ORDER BY added.bin) FILTER(WHERE
-        added.wall_seconds IS NOT NULL),
+        added.wall_seconds > 0),
       '{}'
     ) AS wall_seconds,
-    COALESCE(
-      ARRAY_AGG(added.rtf ORDER BY added.bin) FILTER(WHERE
-        added.rtf IS NOT NULL),
-      '{}'
-    ) AS rtf
+    COALESCE(ARRAY_AGG(added.bin ORDER BY added.bin) FILTER(WHERE
+      added.rtf > 0), '{}') AS rtf_bins,
+    COALESCE(ARRAY_AGG(added.rtf ORDER BY added.bin) FILTER(WHERE
+      added.rtf > 0), '{}') AS rtf
   FROM (
     SELECT
       workflow_id,
@@ -65,14 +71,22 @@ FROM (
     FROM (
       SELECT
         workflow_id,
-        wall_seconds_histogram,
-        rtf_histogram
-      FROM rollup.attempt_quantiles_by_workflow_daily
-      WHERE
-        bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
-        AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
-    ) AS parts
-    CROSS JOIN LATERAL UNNEST(parts.wall_seconds_histogram, parts.rtf_histogram) WITH ORDINALITY AS bins(wall_seconds, rtf, bin)
+        UNNEST(parts.wall_seconds_histogram) AS wall_seconds,
+        UNNEST(parts.rtf_histogram) AS rtf,
+        GENERATE_SERIES(1, 1026) AS bin
+      FROM (
+        SELECT
+          workflow_id,
+          wall_seconds_histogram,
+          rtf_histogram
+        FROM rollup.attempt_quantiles_by_workflow_daily
+        WHERE
+          bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
+          AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      ) AS parts
+    ) AS bins
+    WHERE
+      bins.wall_seconds > 0 OR bins.rtf > 0
     GROUP BY
       workflow_id,
       bin
