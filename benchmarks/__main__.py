@@ -13,7 +13,7 @@ from benchmarks import cells, databases, estimates, ingest, load, reads, refresh
 from benchmarks import report as reporting
 from benchmarks.databases import Place
 from benchmarks.measure import Figure
-from framehouse.cli.console import TerminalReporter, err, out
+from framehouse.cli.console import TerminalReporter, err, for_wide_tables, out
 from framehouse.progress import Reporter
 
 #: In this order: what counts the traffic first, what adds to it last.
@@ -99,7 +99,7 @@ def main(
             name: run(places, report) for name, (_, run) in BENCHMARKS.items() if name in names or not names
         }
     for name, figures in found.items():
-        reporting.show(out, BENCHMARKS[name][0], figures)
+        reporting.show(for_wide_tables(), BENCHMARKS[name][0], figures)
     if json_file is not None:
         reporting.write_json(json_file, about, found)
 

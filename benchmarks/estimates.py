@@ -23,7 +23,6 @@ from framehouse.estimates import BatchRequest, estimate_batch
 from framehouse.progress import Reporter
 from framehouse.warehouse import Warehouse
 
-_BARS = {200: 3.0, 10_000: None}
 _PAIRS = {200: 31, 10_000: 7}
 
 
@@ -58,7 +57,6 @@ def _http(place: Place, connection: http.client.HTTPConnection) -> list[Figure]:
             _PAIRS[count],
         )
         name = f"POST /api/estimates, {count:,} scenes{'' if is_stored else ', not stored'}"
-        bar = _BARS[count] if is_stored else None
         found.append(
             Figure(
                 place.row_count,
@@ -69,8 +67,6 @@ def _http(place: Place, connection: http.client.HTTPConnection) -> list[Figure]:
                 "GETs",
                 _PAIRS[count],
                 ours / get,
-                bar,
-                True,
             )
         )
     return found

@@ -5,13 +5,17 @@ connection from the pool, the fence, tiers, the claim in the ledger, the look-up
 COPY into the hypertable (its trigger, checks, generated columns and indexes), commit with fsync, an answer for each
 event. The lines after it add what comes before: validation and hashing, then parsing.
 
+The ledger's keys fall on the pages of its index at random, and PostgreSQL logs the whole of a page when it changes for
+the first time after a checkpoint. So the first batches after a checkpoint, a line of their own, are the slowest; the
+other lines come when so many batches were written that most pages are logged.
+
 The baseline is psycopg's binary COPY of rows that are ready as Python values, into the same hypertable, in batches of
 the same size, each in a transaction of its own on a connection that is open already.
 """
 
 import http.client
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -49,19 +53,37 @@ def _measure(place: Place, report: Reporter) -> list[Figure]:
 
 
 def _writer(place: Place, warehouse: Warehouse) -> tuple[list[Figure], float]:
-    """Three lines, and the rows per second of COPY."""
+    """Four lines, and the rows per second of COPY."""
     known = load.ids(warehouse)
     with psycopg.connect(place.url) as connection:
-        # One more than counts; each is of new attempts, half of them for either side.
-        took = [_pair(place, warehouse, connection, known) for _ in range(_PAIRS + 1)][1:]
-    parse, judge, store, copy = (np.array(part) for part in zip(*took, strict=True))
+
+        def pairs() -> Iterator[Any]:
+            # Each is of new attempts, half of them for either side.
+            took = [_pair(place, warehouse, connection, known) for _ in range(_PAIRS)]
+            return (np.array(part) for part in zip(*took, strict=True))
+
+        _pair(place, warehouse, connection, known)  # warms up
+        connection.execute("checkpoint")
+        connection.commit()
+        _, _, first, first_copy = pairs()
+        for _ in range(_pages(connection) * 2 // _BATCH):
+            writer.store(warehouse, writer.judge_batch(elements(_attempts(place))))
+        parse, judge, store, copy = pairs()
     copied = _BATCH / median(copy)
     figures = [
         _figure(place, "the writer alone: its transaction, batches of 500", store, copied, _BAR),
+        _figure(place, "... right after a checkpoint", first, _BATCH / median(first_copy)),
         _figure(place, "... with validation and hashing: writer.write", judge + store, copied),
         _figure(place, "... and with parsing of the JSON", parse + judge + store, copied),
     ]
     return figures, copied
+
+
+def _pages(connection: psycopg.Connection[Any]) -> int:
+    """Pages of the ledger's index. Twice as many random keys leave an eighth of them untouched."""
+    row = connection.execute("select pg_relation_size('ops.attempt_ledger_pkey') / 8192").fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _pair(

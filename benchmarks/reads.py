@@ -6,7 +6,7 @@ recomputed; a read computes them from raw meanwhile.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -57,7 +57,7 @@ def _questions(place: Place) -> tuple[_Question, ...]:
     one = {"where": {"workflow": busiest, "tier": "draft"}}
     return (
         _Question("by workflow, 30 days", more=by_workflow, has_bar=True),
-        _Question("by workflow, 30 days until now", more=by_workflow, is_until_now=True, has_bar=True),
+        _Question("by workflow, 30 days until now", more=by_workflow, is_until_now=True),
         _Question("by worker, 30 days", more={"by": "worker"}),
         _Question("one workflow at one tier, 14 days", days=14, more=one),
         _Question("the same by day", days=14, more=one | {"grain": "day"}),
@@ -94,7 +94,7 @@ def _window(place: Place, question: _Question) -> Window:
 
 
 def _touched(place: Place, warehouse: Warehouse, report: Reporter) -> list[Figure]:
-    question = _questions(place)[0]
+    question = replace(_questions(place)[0], has_bar=False)
     rng = np.random.default_rng([place.seed, 3])
     known = load.ids(warehouse)
     found = []

@@ -5,9 +5,17 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
+
+_WIDE = 100
 
 err = Console(stderr=True, highlight=False)
 out = Console(highlight=False)
+
+
+def for_wide_tables() -> Console:
+    """Standard output; where it is a pipe, which has no width of its own, wide enough to cut nothing."""
+    return out if out.is_terminal else Console(width=200, highlight=False)
 
 
 class TerminalReporter:
@@ -20,11 +28,13 @@ class TerminalReporter:
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
+            # On a narrow terminal what is done counts more than a long bar.
+            is_wide = self._console.width >= _WIDE
             self._progress = Progress(
                 SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=28),
-                TextColumn("{task.fields[detail]}"),
+                TextColumn("{task.description}", table_column=_one_line()),
+                BarColumn(bar_width=28 if is_wide else 8),
+                TextColumn("{task.fields[detail]}", table_column=_one_line()),
                 TimeElapsedColumn(),
                 console=self._console,
             )
@@ -60,3 +70,7 @@ class TerminalReporter:
         total = self._progress.tasks[task].total or 1
         self._progress.update(task, total=total, completed=total, detail="")
         self._progress.stop_task(task)
+
+
+def _one_line() -> Column:
+    return Column(no_wrap=True, overflow="ellipsis")

@@ -152,11 +152,10 @@ def _open_ids(warehouse: "Warehouse", code: str | None) -> "Iterator[int]":
 
 
 def _print_table(rows: "list[Summary]") -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from framehouse.cli.console import out
+    from framehouse.cli.console import for_wide_tables
     from ingest.verdict import sentence, visible
 
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -175,10 +174,7 @@ def _print_table(rows: "list[Summary]") -> None:
         if has_replayed:
             cells.append(row.replay_status or "")
         table.add_row(*map(Text, cells))
-    console = (
-        out if out.is_terminal else Console(width=200, highlight=False)
-    )  # a pipe has no width of its own
-    console.print(table)
+    for_wide_tables().print(table)
 
 
 def _print_one(found: "Refused") -> None:

@@ -62,7 +62,9 @@ def server_settings(places: Places, listen: Listen, memory: int) -> str:
         "fsync": "on",
         "full_page_writes": "on",
         "synchronous_commit": "on",
-        "max_wal_size": "2GB",
+        # After a checkpoint the first change of a page writes all of it, and the ledger's keys fall on pages at random.
+        "checkpoint_timeout": "15min",
+        "max_wal_size": "4GB",
         # Memory: the machine's GPUs and encoders want theirs too.
         "shared_buffers": f"{min(max(memory // 8, 128), 4096)}MB",
         "effective_cache_size": f"{max(memory // 2, 512)}MB",

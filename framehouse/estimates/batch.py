@@ -37,7 +37,7 @@ def estimate_batch(warehouse: Warehouse, request: BatchRequest) -> BatchAnswer:
     keys = _scene_keys(request.scenes)
     with warehouse.session(is_snapshot=True) as session:
         tiers = _tiers(session, request)
-        queue = request.queue or _queue(session)
+        queue, is_outdated = (request.queue, False) if request.queue is not None else _queue(session)
         pool_size = (
             request.pool.size if request.pool is not None else len(session.rows("estimates.pool")) or None
         )
@@ -46,7 +46,9 @@ def estimate_batch(warehouse: Warehouse, request: BatchRequest) -> BatchAnswer:
             mentioned |= {job.workflow for job in queue.waiting} | {job.workflow for job in queue.running}
         known = histories(session, mentioned)
     scenes = _scenes(request.scenes, keys, tiers, known)
-    clock, clock_reason = _wall_clock(scenes, known, pool_size, queue)
+    clock, clock_reason = (
+        (None, "queue_outdated") if is_outdated else _wall_clock(scenes, known, pool_size, queue)
+    )
     estimated = [scene.estimate for scene in scenes if scene.estimate is not None]
     total = _share(None, scenes)
     answer = BatchAnswer(
@@ -88,21 +90,21 @@ def _scene_keys(scenes: Sequence[SceneRequest]) -> list[str]:
 
 
 def _tiers(session: Session, request: BatchRequest) -> list[str | None]:
-    """Each scene's tier. Raises ContractError for one that does not exist."""
+    """Each scene's tier. Raises ContractError for one that does not exist, also in the request's queue."""
     default = default_tier(session)
     exists = {row["name"] for row in session.rows("estimates.tiers")}
     tiers = [tier_of(scene, default) for scene in request.scenes]
+    named = [(f"scenes[{index}]", tier) for index, tier in enumerate(tiers)]
+    if request.queue is not None:
+        named += [(f"queue.waiting[{index}]", job.tier) for index, job in enumerate(request.queue.waiting)]
+        named += [(f"queue.running[{index}]", job.tier) for index, job in enumerate(request.queue.running)]
     found = [
-        Problem(
-            f"scenes[{index}].tier",
-            f"there is no tier {tier!r}",
-            f"null or one of: {', '.join(sorted(exists))}",
-        )
-        for index, tier in enumerate(tiers)
+        Problem(f"{path}.tier", f"there is no tier {tier!r}", f"null or one of: {', '.join(sorted(exists))}")
+        for path, tier in named
         if tier is not None and tier not in exists
     ]
     if found:
-        raise ContractError("a scene names a tier that does not exist", found[:20])
+        raise ContractError("the batch names a tier that does not exist", found[:20])
     return tiers
 
 
@@ -179,11 +181,12 @@ def _unknown(scenes: Iterable[SceneAnswer]) -> tuple[Unknown, ...]:
     )
 
 
-def _queue(session: Session) -> Queue | None:
+def _queue(session: Session) -> tuple[Queue | None, bool]:
+    """The queue that the scheduler told last, and whether that is too long ago to stand for the present."""
     row = session.row("estimates.queue")
     if row is None:
-        return None
-    return Queue.model_validate({"waiting": row["waiting"], "running": row["running"]})
+        return None, False
+    return Queue.model_validate({"waiting": row["waiting"], "running": row["running"]}), row["is_outdated"]
 
 
 def _wall_clock(

@@ -171,6 +171,7 @@ REASONS: Mapping[str, str] = {
     "zeros_among_samples": "No interval: some samples are zero.",
     "too_wide": "No interval: the samples differ by factors of millions.",
     "pool_unknown": "No wall clock: no worker has sent a heartbeat, and the request names no pool.",
+    "queue_outdated": "No wall clock: the scheduler last told its queue more than a quarter of an hour ago.",
     "queue_unknown_history": "No wall clock: a job that is running or waiting has no history.",
     "nothing_estimated": "No wall clock: no scene could be estimated.",
 }

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from framehouse.errors import ContractError, NotFoundError
@@ -192,6 +193,38 @@ def test_a_queue_with_unknown_work_leaves_no_wall_clock(warehouse: Warehouse) ->
     answer = estimate_batch(warehouse, batch(scene(), pool={"worker_count": 1}, queue=queue))
     assert (answer.wall_clock_hours, answer.wall_clock_reason) == (None, "queue_unknown_history")
     assert answer.total_gpu_hours is not None
+
+
+def test_a_queue_names_tiers_that_exist(warehouse: Warehouse) -> None:
+    queue = {
+        "waiting": [{"workflow": "portrait"}, {"workflow": "portrait", "tier": "8k"}],
+        "running": [
+            {"worker": "a", "workflow": "portrait", "tier": "4k", "started_at": "2026-01-01T12:00:00Z"}
+        ],
+    }
+    with pytest.raises(ContractError) as refusal:
+        estimate_batch(warehouse, batch(scene(), queue=queue))
+    assert [p.path for p in refusal.value.problems] == ["queue.waiting[1].tier", "queue.running[0].tier"]
+
+
+def test_a_queue_told_long_ago_leaves_no_wall_clock(warehouse: Warehouse, database_url: str) -> None:
+    add_history(warehouse, 30)
+    put_queue(warehouse, {"waiting": [], "running": []})
+    request = batch(scene(), pool={"worker_count": 1})
+    assert estimate_batch(warehouse, request).wall_clock_hours is not None
+    age(database_url, "16 minutes")
+    answer = estimate_batch(warehouse, request)
+    assert (answer.wall_clock_hours, answer.wall_clock_reason) == (None, "queue_outdated")
+    put_queue(warehouse, {"waiting": [], "running": []})
+    assert estimate_batch(warehouse, request).wall_clock_hours is not None
+
+
+def age(database_url: str, by: str) -> None:
+    """Let the stored queue have been told that much earlier."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute("alter table studio.queue disable trigger user")
+        connection.execute("update studio.queue set updated_at = updated_at - %s::interval", [by])
+        connection.execute("alter table studio.queue enable trigger user")
 
 
 def test_the_live_pool_and_queue_are_used(warehouse: Warehouse) -> None:

@@ -46,7 +46,7 @@ where latest.state <> 'offline'
 order by workers.name;
 
 -- name: queue
-select waiting, running, updated_at from studio.queue;
+select waiting, running, updated_at < now() - interval '15 minutes' as is_outdated from studio.queue;
 
 -- name: store
 insert into ops.estimates (id, request, answer, total_scenes, estimated_scenes)

@@ -13,12 +13,6 @@ select pg_advisory_unlock(hashtext('framehouse.maintain'));
 -- name: rollups
 select name, source, grain, cells, studio_zone, recompute from ops.rollups order by grain desc, created_at, name;
 
--- name: rollups_of
-select name, source, grain, cells, studio_zone, recompute
-from ops.rollups
-where source = %(source)s and grain = %(grain)s
-order by created_at, name;
-
 -- name: forget_below_fence
 with fine as (delete from ops.touched_buckets where bucket < (select raw_from from ops.retention)),
      day as (delete from ops.touched_days where bucket < (select raw_from from ops.retention))
