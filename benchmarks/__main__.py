@@ -62,6 +62,12 @@ def row_count(text: str) -> int:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also write the figures here.",
 )
+@click.option(
+    "--markdown",
+    "markdown_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the tables here.",
+)
 def main(
     names: tuple[str, ...],
     sizes: tuple[int, ...],
@@ -69,6 +75,7 @@ def main(
     database_url: str | None,
     keep: bool,
     json_file: Path | None,
+    markdown_file: Path | None,
 ) -> None:
     """Run the benchmarks NAMES (all, unless some are named) beside their baselines.
 
@@ -102,6 +109,9 @@ def main(
         reporting.show(for_wide_tables(), BENCHMARKS[name][0], figures)
     if json_file is not None:
         reporting.write_json(json_file, about, found)
+    if markdown_file is not None:
+        titled = {BENCHMARKS[name][0]: figures for name, figures in found.items()}
+        reporting.write_markdown(markdown_file, about, titled)
 
 
 if __name__ == "__main__":

@@ -34,8 +34,14 @@ def show(console: Console, title: str, figures: Sequence[Figure]) -> None:
     console.print(table)
 
 
-def markdown(figures: Sequence[Figure]) -> str:
-    """The same as a Markdown table."""
+def write_markdown(path: Path, about: About, titled: Mapping[str, Sequence[Figure]]) -> None:
+    """Everything as Markdown, a table a benchmark."""
+    parts = [", ".join(f"{name} {value}" for name, value in about.items())]
+    parts += [f"### {title}\n\n{_markdown(figures)}" for title, figures in titled.items()]
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _markdown(figures: Sequence[Figure]) -> str:
     lines = ["| attempts | what | ours | baseline | ratio | bar | n |", "|--:|---|--:|--:|--:|--:|--:|"]
     for f in figures:
         baseline = "" if f.baseline is None else f"{number(f.baseline)} {f.unit}"

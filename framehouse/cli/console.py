@@ -28,14 +28,14 @@ class TerminalReporter:
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
-            # On a narrow terminal what is done counts more than a long bar.
-            is_wide = self._console.width >= _WIDE
+            # On a narrow terminal the text folds; the bar and the time keep their places.
+            bar_width = 28 if self._console.width >= _WIDE else 8
             self._progress = Progress(
                 SpinnerColumn(),
-                TextColumn("{task.description}", table_column=_one_line()),
-                BarColumn(bar_width=28 if is_wide else 8),
-                TextColumn("{task.fields[detail]}", table_column=_one_line()),
-                TimeElapsedColumn(),
+                TextColumn("{task.description}", table_column=Column()),
+                BarColumn(bar_width, table_column=Column(width=bar_width)),
+                TextColumn("{task.fields[detail]}", table_column=Column(no_wrap=True)),
+                TimeElapsedColumn(table_column=Column(width=7)),
                 console=self._console,
             )
             self._progress.start()
@@ -70,7 +70,3 @@ class TerminalReporter:
         total = self._progress.tasks[task].total or 1
         self._progress.update(task, total=total, completed=total, detail="")
         self._progress.stop_task(task)
-
-
-def _one_line() -> Column:
-    return Column(no_wrap=True, overflow="ellipsis")

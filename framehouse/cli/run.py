@@ -1,7 +1,9 @@
 """`framehouse run`: run a command, measure it, send the attempt."""
 
+import contextlib
 import json
 import math
+import os
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -216,8 +218,10 @@ def _deliver(attempt: "Attempt", chosen: Settings, *, show: bool) -> None:
             click.echo(f"framehouse: {sentence(receipt)}", err=True)
         if receipt.delivery is Delivery.LOST:
             click.echo(json.dumps(attempt.event), err=True)
-    except OSError:  # standard error is closed: nobody is there to be told
-        return
+    except OSError:
+        # Nobody reads standard error. What it still holds must not fail again at the end, which would be exit code 120.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _show(event: "Mapping[str, Any]", prefix: str = "") -> None:

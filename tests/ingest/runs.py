@@ -29,6 +29,7 @@ class Runner:
             FRAMEHOUSE_CLOUD_METADATA="0",
             FRAMEHOUSE_METRICS=None,
             AWS_INSTANCE_TYPE=None,
+            PYTHONUNBUFFERED=None,  # as people run it
         )
         self.env.update(variables)
 
