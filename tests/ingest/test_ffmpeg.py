@@ -4,6 +4,7 @@ import math
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
@@ -75,7 +76,7 @@ def test_options_belong_to_what_follows() -> None:
     assert [dict(medium.options) for medium in found.outputs] == [{"r": "24"}, {"t": "9"}]
 
 
-def test_every_flag_is_a_flag_to_ffmpeg_itself() -> None:
+def test_every_flag_is_a_flag_to_ffmpeg_itself(tmp_path: Path) -> None:
     """ffmpeg says of a last word that wants a value that the value is missing; our list says which do not want one."""
     text = subprocess.run(
         [FFMPEG, "-hide_banner", "-h", "full"], capture_output=True, text=True, check=True
@@ -86,7 +87,14 @@ def test_every_flag_is_a_flag_to_ffmpeg_itself() -> None:
 
     def wants_value(option: str) -> bool:
         words = [FFMPEG, "-hide_banner", f"-{option}"]
-        done = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            words,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            cwd=tmp_path,  # -report writes a file where it stands
+        )
         return "Missing argument" in done.stderr
 
     with ThreadPoolExecutor(2) as pool:
