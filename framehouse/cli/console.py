@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-_WIDE = 100
+WIDE = 100
 
 err = Console(stderr=True, highlight=False)
 out = Console(highlight=False)
@@ -29,7 +29,7 @@ class TerminalReporter:
     def __enter__(self) -> Self:
         if self._console.is_terminal:
             # On a narrow terminal the text folds; the bar and the time keep their places.
-            bar_width = 28 if self._console.width >= _WIDE else 8
+            bar_width = 28 if self._console.width >= WIDE else 8
             self._progress = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}", table_column=Column()),

@@ -91,30 +91,32 @@ def show(answer: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from framehouse.cli.console import out
+    from framehouse.cli.console import WIDE, for_wide_tables, out
 
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for scene in answer["scenes"]:
         if scene["estimate"] is not None:
             groups.setdefault((scene["workflow"], scene["tier"] or "-"), []).append(scene)
     if groups:
+        console = for_wide_tables()
+        # On a narrow terminal GPU and disk are in the totals only, and long names fold.
+        is_wide = console.width >= WIDE
         table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        table.add_column("workflow", overflow="ellipsis", no_wrap=True)
-        table.add_column("tier", no_wrap=True)
-        for name in ("scenes", "wall", "P10 - P90 each", "GPU", "disk"):
+        table.add_column("workflow", overflow="fold")
+        table.add_column("tier", overflow="fold")
+        for name in ("scenes", "wall", "P10 - P90 each", *(("GPU", "disk") if is_wide else ())):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("from", no_wrap=True)
         for (workflow, tier), scenes in sorted(groups.items()):
             # Names come from people: nothing in them is markup.
-            table.add_row(
-                escape(workflow), escape(tier), str(len(scenes)), *_cells([s["estimate"] for s in scenes])
-            )
-        out.print(table)
+            cells = _cells([scene["estimate"] for scene in scenes], is_wide=is_wide)
+            table.add_row(escape(workflow), escape(tier), str(len(scenes)), *cells)
+        console.print(table)
         out.print()
     _show_totals(answer)
 
 
-def _cells(known: list[dict[str, Any]]) -> list[str]:
+def _cells(known: list[dict[str, Any]], *, is_wide: bool) -> list[str]:
     low = [e["wall_seconds"]["p10"] for e in known]
     high = [e["wall_seconds"]["p90"] for e in known]
     is_interval = None not in low and None not in high
@@ -124,8 +126,7 @@ def _cells(known: list[dict[str, Any]]) -> list[str]:
         f"{seconds(min(low))} - {seconds(max(high))}"
         if is_interval
         else known[0]["interval_reason"].replace("_", " "),
-        seconds(_sum(known, "gpu_seconds")),
-        mib(_sum(known, "disk_mb")),
+        *([seconds(_sum(known, "gpu_seconds")), mib(_sum(known, "disk_mb"))] if is_wide else []),
         f"{count} sample{'s' if count != 1 else ''}",
     ]
 

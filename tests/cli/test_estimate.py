@@ -24,7 +24,11 @@ def estimate(warehouse: Warehouse, tmp_path: Path) -> Run:
         return subprocess.run(
             [sys.executable, "-m", "framehouse.cli.main", "estimate", *arguments],
             env=os.environ
-            | {"FRAMEHOUSE_DATABASE_URL": warehouse.url, "FRAMEHOUSE_HOME": str(tmp_path / "home")},
+            | {
+                "FRAMEHOUSE_DATABASE_URL": warehouse.url,
+                "FRAMEHOUSE_HOME": str(tmp_path / "home"),
+                "FRAMEHOUSE_URL": "http://127.0.0.1:1",  # where nobody listens
+            },
             input=stdin,
             capture_output=True,
             text=True,
