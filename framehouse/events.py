@@ -354,6 +354,7 @@ _EXPECTED = {
     "dict_type": "an object",
     "list_type": "a list",
     "model_type": "an object",
+    "uuid_parsing": "a UUID",
     "finite_number": "a finite number",
     "datetime_type": _TIME,
 }
@@ -362,12 +363,13 @@ _EXPECTED = {
 def _expected(kind: str, context: dict[str, Any]) -> str | None:
     if kind in _EXPECTED:
         return _EXPECTED[kind]
+    things = "characters" if kind.startswith("string") else "entries"
     for key, text in (
         ("ge", "at least {}"),
         ("le", "at most {}"),
         ("gt", "more than {}"),
-        ("min_length", "at least {} characters or items"),
-        ("max_length", "at most {} characters or items"),
+        ("min_length", f"at least {{}} {things}"),
+        ("max_length", f"at most {{}} {things}"),
         ("expected", "{}"),
     ):
         if key in context:

@@ -133,3 +133,23 @@ def test_an_unforeseen_error_keeps_its_insides(
     assert answer.json()["code"] == "internal_error"
     assert "hunter2" not in answer.text
     assert "hunter2" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("scene", "path", "expected"),
+    [
+        (None, "scenes", "at least 1 entries"),
+        ({"workflow": ""}, "scenes[0].workflow", "at least 1 characters"),
+        ({"workflow": "w" * 501}, "scenes[0].workflow", "at most"),
+        ({"target_seconds": "10"}, "scenes[0].target_seconds", "a number"),
+        ({"target_seconds": 0}, "scenes[0].target_seconds", "at least 0.001"),
+    ],
+)
+def test_a_bad_field_says_what_would_be_right(
+    api: httpx.Client, scene: dict[str, object] | None, path: str, expected: str
+) -> None:
+    sound = {"workflow": "portrait", "target_seconds": 10, "segment_seconds": 2}
+    answer = api.post("/api/estimates", json={"scenes": [] if scene is None else [sound | scene]})
+    (problem,) = answer.json()["errors"]
+    assert (answer.status_code, problem["path"]) == (422, path)
+    assert problem["expected"].startswith(expected)
