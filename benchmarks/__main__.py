@@ -24,16 +24,20 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Sequence[Place], Reporter], list[Figu
     "estimates": ("Estimates beside a GET of one row", estimates.measure),
     "ingest": ("Ingest beside binary COPY", ingest.measure),
 }
+_ROWS_A_DAY = 90_000
 _SCALES = {"": 1, "k": 1_000, "m": 1_000_000}
 
 
-def row_count(text: str) -> int:
-    """A number of rows: 100k, 1M, 5000000. Raises BadParameter."""
-    found = re.fullmatch(r"(\d+)([km]?)", text.strip().lower())
+def size(text: str) -> tuple[int, int]:
+    """A number of rows and of days: 1M, 8M/90. Raises BadParameter."""
+    found = re.fullmatch(r"(\d+)([km]?)(?:/(\d+))?", text.strip().lower())
     count = int(found[1]) * _SCALES[found[2]] if found else 0
-    if count < 100_000:
-        raise click.BadParameter(f"{text!r} is no number of rows from 100k up, such as 1M or 5M")
-    return count
+    days = int(found[3]) if found and found[3] else max(2, round(count / _ROWS_A_DAY))
+    if count < 100_000 or not 2 <= days <= 390:
+        raise click.BadParameter(
+            f"{text!r} is no number of rows from 100k up, such as 1M, or 8M/90 for 90 days (2 to 390)"
+        )
+    return count, days
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -41,12 +45,12 @@ def row_count(text: str) -> int:
 @click.option(
     "--rows",
     "sizes",
-    type=row_count,
+    type=size,
     multiple=True,
-    default=("1M", "5M"),
+    default=("1M", "8M"),
     show_default=True,
-    metavar="ROWS",
-    help="Attempts in a warehouse, at 55,000 a day; say it once for each warehouse.",
+    metavar="ROWS[/DAYS]",
+    help="Attempts in a warehouse, and over how many days (90,000 a day); once for each warehouse.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the traffic.")
 @click.option(
@@ -70,7 +74,7 @@ def row_count(text: str) -> int:
 )
 def main(
     names: tuple[str, ...],
-    sizes: tuple[int, ...],
+    sizes: tuple[tuple[int, int], ...],
     seed: int,
     database_url: str | None,
     keep: bool,
@@ -82,6 +86,7 @@ def main(
     \b
     python -m benchmarks
     python -m benchmarks --rows 100k reads cells
+    python -m benchmarks --rows 8M/90 --rows 8M/365 reads
     python -m benchmarks --database-url postgresql://postgres@127.0.0.1/postgres --keep --json figures.json
     """
     # Stopped in the middle it cleans up just the same.
@@ -92,15 +97,16 @@ def main(
         about = databases.described(server)
         out.print(", ".join(f"{name} {value}" for name, value in about.items()))
         places = []
-        for size in sorted(set(sizes)):
-            name = f"framehouse_bench_{size}_{seed}"
+        for row_count, day_count in sorted(set(sizes)):
+            name = f"framehouse_bench_{row_count}_{day_count}_{seed}"
             if not keep:
                 stack.callback(server.drop, name)
-            places.append(load.fill(server, name, size, seed, report))
+            places.append(load.fill(server, name, row_count, day_count, seed, report))
         for place in places:
-            about[f"size_gb_{place.row_count}"] = round(databases.size_gb(place.url), 2)
+            size_gb = databases.size_gb(place.url)
+            about[f"size_gb_{place.row_count}_{place.day_count}"] = round(size_gb, 2)
             out.print(
-                f"{place.row_count:,} attempts take {databases.size_gb(place.url):.1f} GiB with all rollups"
+                f"{place.row_count:,} attempts of {place.day_count} days take {size_gb:.1f} GiB with all rollups"
             )
         found = {
             name: run(places, report) for name, (_, run) in BENCHMARKS.items() if name in names or not names

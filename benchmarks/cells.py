@@ -11,7 +11,7 @@ from framehouse.metrics.rollups import HEARTBEATS, ROLLUPS, Rollup
 from framehouse.progress import Reporter
 from framehouse.windows import Grain
 
-_BARS = {Grain.FINE: 6.0, Grain.DAY: 50.0}
+_BARS = {Grain.FINE: 6.0, Grain.HOUR: 6.0, Grain.DAY: 50.0}
 
 
 def measure(places: Sequence[Place], report: Reporter) -> list[Figure]:
@@ -28,7 +28,7 @@ def _figure(place: Place, connection: psycopg.Connection[tuple[int]], rollup: Ro
     cells = _count(connection, f"rollup.{rollup.name}")
     raw = _count(connection, rollup.source.table)
     bar = None if rollup.source is HEARTBEATS else _BARS[rollup.grain]
-    return Figure(place.row_count, rollup.name, cells, raw, "rows", "rows a cell", 1, raw / cells, bar)
+    return Figure(place.size, rollup.name, cells, raw, "rows", "rows a cell", 1, raw / cells, bar)
 
 
 def _count(connection: psycopg.Connection[tuple[int]], relation: str) -> int:

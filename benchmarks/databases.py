@@ -65,13 +65,23 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A filled database: its URL, how many attempts were asked for, from which seed, and when the last finished."""
+    """A filled database: its URL, how many attempts were asked for over how many days, from which seed, and when the
+    last finished."""
 
     server: Server
     url: str
     row_count: int
+    day_count: int
     seed: int
     until: datetime
+
+    @property
+    def size(self) -> str:
+        return f"{self.row_count:,} / {self.day_count}"
+
+    @property
+    def rows_a_day(self) -> int:
+        return self.row_count // self.day_count
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def _http(place: Place, connection: http.client.HTTPConnection) -> list[Figure]:
         name = f"POST /api/estimates, {count:,} scenes{'' if is_stored else ', not stored'}"
         found.append(
             Figure(
-                place.row_count,
+                place.size,
                 name,
                 ours * 1e3,
                 get * 1e3,
@@ -79,7 +79,7 @@ def _in_process(place: Place) -> list[Figure]:
             request = BatchRequest.model_validate_json(_batch(place, count, is_stored=False))
             took = [seconds(partial(estimate_batch, warehouse, request)) for _ in range(n + 1)][1:]
             name = f"estimate_batch, {count:,} scenes, in process, not stored"
-            found.append(Figure(place.row_count, name, median(took) * 1e3, None, "ms", "", n))
+            found.append(Figure(place.size, name, median(took) * 1e3, None, "ms", "", n))
     return found
 
 

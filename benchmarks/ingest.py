@@ -100,7 +100,7 @@ def _pair(
 
 def _figure(place: Place, name: str, took: Any, copied: float, bar: float | None = None) -> Figure:
     ours = _BATCH / median(took)
-    return Figure(place.row_count, name, ours, copied, "rows/s", "of COPY", _PAIRS, ours / copied, bar)
+    return Figure(place.size, name, ours, copied, "rows/s", "of COPY", _PAIRS, ours / copied, bar)
 
 
 def _columns(place: Place, size: int = _BATCH) -> dict[str, list[Any]]:
@@ -140,7 +140,7 @@ def _http(place: Place, copied: float) -> list[Figure]:
             name = f"POST /api/events, {what}, {clients} clients"
             figures.append(
                 Figure(
-                    place.row_count,
+                    place.size,
                     name,
                     ours,
                     copied,

@@ -30,7 +30,7 @@ _JSON = {
 }
 
 
-def fill(server: Server, name: str, row_count: int, seed: int, report: Reporter) -> Place:
+def fill(server: Server, name: str, row_count: int, day_count: int, seed: int, report: Reporter) -> Place:
     """A database of that name with so many attempts, their last one just now.
 
     A complete one of an earlier run is taken as it is.
@@ -38,14 +38,15 @@ def fill(server: Server, name: str, row_count: int, seed: int, report: Reporter)
     url = server.database(name)
     note = server.note(name)
     if note is not None and note.startswith(_COMPLETE):
-        return Place(server, url, row_count, seed, datetime.fromisoformat(note.removeprefix(_COMPLETE)))
-    until = datetime.now(UTC).replace(microsecond=0)
+        until = datetime.fromisoformat(note.removeprefix(_COMPLETE))
+        return Place(server, url, row_count, day_count, seed, until)
+    place = Place(server, url, row_count, day_count, seed, datetime.now(UTC).replace(microsecond=0))
     server.create(name)
     upgrade(url, report)
     with Warehouse(url, name="framehouse bench") as warehouse:
         build(warehouse, log_dir=server.folder / "log", studio_zone="UTC", report=report)
-        _load(warehouse, row_count, seed, until, report)
-        _heartbeats(warehouse, until)
+        _load(warehouse, place, report)
+        _heartbeats(warehouse, place.until)
         report.step("computing the last cells")
         maintain(warehouse, report)
         assert backlog(warehouse).total == 0
@@ -53,8 +54,8 @@ def fill(server: Server, name: str, row_count: int, seed: int, report: Reporter)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("vacuum analyze")
         connection.execute("checkpoint")
-    server.annotate(name, _COMPLETE + until.isoformat())
-    return Place(server, url, row_count, seed, until)
+    server.annotate(name, _COMPLETE + place.until.isoformat())
+    return place
 
 
 def ids(warehouse: Warehouse) -> dict[tuple[str, str], int]:
@@ -89,24 +90,26 @@ def stored(columns: dict[str, list[Any]], known: dict[tuple[str, str], int]) -> 
     return zip(*found, strict=True)
 
 
-def _load(warehouse: Warehouse, row_count: int, seed: int, until: datetime, report: Reporter) -> None:
+def _load(warehouse: Warehouse, place: Place, report: Reporter) -> None:
     """A transaction a day; the cells of what is loaded are computed meanwhile."""
     known = ids(warehouse)
-    made = traffic.studio(seed)
-    start = until - timedelta(days=row_count / traffic.ROWS_A_DAY)
+    made = traffic.studio(place.seed)
+    until, start = place.until, place.until - timedelta(days=place.day_count)
     day = start.replace(hour=0, minute=0, second=0)
-    report.step(f"writing {row_count:,} attempts, {traffic.ROWS_A_DAY:,} a day")
+    report.step(f"writing {place.row_count:,} attempts, {place.rows_a_day:,} a day")
     written = 0
     with ThreadPoolExecutor(max_workers=1) as pool:
         cells = pool.submit(int)
         while day < until:
-            seconds = traffic.times(seed, day, start, until)
-            columns = traffic.attempts(made, seed, day, seconds)
+            seconds = traffic.times(place.seed, place.rows_a_day, day, start, until)
+            columns = traffic.attempts(made, place.seed, day, seconds)
             with warehouse.session() as session:
                 session.copy_in(TABLE, rows.COLUMNS, stored(columns, known))
                 session.copy_in(LEDGER, _LEDGER_COLUMNS, _ledger(columns))
             written += len(seconds)
-            report.advance(written, row_count, f"{written:,} of {row_count:,}, day {day:%Y-%m-%d}")
+            report.advance(
+                written, place.row_count, f"{written:,} of {place.row_count:,}, day {day:%Y-%m-%d}"
+            )
             day += timedelta(days=1)
             if cells.done():
                 cells.result()

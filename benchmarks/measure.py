@@ -14,12 +14,12 @@ T = TypeVar("T")
 class Figure:
     """One line of a report: medians of ours and of the baseline, in `unit`, over n interleaved pairs.
 
-    row_count   attempts in the warehouse that it was measured on (as asked for)
+    size        attempts and days of the warehouse that it was measured on
     ratio       what it says is in `says`; None where there is no baseline
     bar         what the ratio should be: at least (or, `is_ceiling`, at most) this; None where none is set
     """
 
-    row_count: int
+    size: str
     name: str
     ours: float
     baseline: float | None

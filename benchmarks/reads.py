@@ -22,7 +22,9 @@ from framehouse.warehouse.maintain import maintain
 from framehouse.windows import Grain, Window, floor, zone
 
 _PAIRS = 9
-_BAR, _BAR_FROM = 30.0, 5_000_000
+_BAR_FROM = 5_000_000
+#: How many times faster than raw, by how many buckets are touched.
+_BARS = {0: 100.0, 3: 30.0, 50: 12.0}
 _DAYS = 30
 _MEANS = ("attempt_count", "avg_wall_seconds", "avg_gpu_seconds", "failure_ratio")
 _QUANTILES = ("p50_wall_seconds", "p90_wall_seconds")
@@ -35,6 +37,7 @@ class _Question:
     metrics: tuple[str, ...] = _MEANS
     is_until_now: bool = False
     more: dict[str, Any] = field(default_factory=dict)
+    touched: int = 0
     has_bar: bool = False
 
 
@@ -66,7 +69,7 @@ def _questions(place: Place) -> tuple[_Question, ...]:
     )  # fmt: skip
 
 
-def _figure(place: Place, warehouse: Warehouse, question: _Question, name: str | None = None) -> Figure:
+def _figure(place: Place, warehouse: Warehouse, question: _Question) -> Figure:
     window = _window(place, question)
 
     def ask(is_raw: bool) -> Table:
@@ -74,10 +77,10 @@ def _figure(place: Place, warehouse: Warehouse, question: _Question, name: str |
 
     _check_equal(ask(False), ask(True), is_exact=question.metrics is _MEANS)
     ours, raw = interleaved(lambda: ask(False), lambda: ask(True), _PAIRS)
-    bar = _BAR if question.has_bar and place.row_count >= _BAR_FROM else None
+    bar = _BARS[question.touched] if question.has_bar and place.row_count >= _BAR_FROM else None
     return Figure(
-        place.row_count,
-        name or question.name,
+        place.size,
+        question.name,
         ours * 1e3,
         raw * 1e3,
         "ms",
@@ -94,7 +97,6 @@ def _window(place: Place, question: _Question) -> Window:
 
 
 def _touched(place: Place, warehouse: Warehouse, report: Reporter) -> list[Figure]:
-    question = replace(_questions(place)[0], has_bar=False)
     rng = np.random.default_rng([place.seed, 3])
     known = load.ids(warehouse)
     found = []
@@ -103,7 +105,8 @@ def _touched(place: Place, warehouse: Warehouse, report: Reporter) -> list[Figur
         report.step(f"reads: {name}")
         buckets = touch.settled_buckets(place, count, days=_DAYS, rng=rng)
         touch.touch(place, warehouse, known, buckets)
-        found.append(_figure(place, warehouse, question, name))
+        question = replace(_questions(place)[0], name=name, touched=count)
+        found.append(_figure(place, warehouse, question))
         maintain(warehouse)
     return found
 

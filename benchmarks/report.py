@@ -16,13 +16,13 @@ About = Mapping[str, str | int | float]
 def show(console: Console, title: str, figures: Sequence[Figure]) -> None:
     """One benchmark's table."""
     table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("attempts", justify="right")
+    table.add_column("attempts / days", justify="right")
     table.add_column("what")
     for name in ("ours", "baseline", "ratio", "bar", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     for figure in figures:
         table.add_row(
-            f"{figure.row_count:,}",
+            figure.size,
             figure.name,
             f"{number(figure.ours)} {figure.unit}",
             "" if figure.baseline is None else f"{number(figure.baseline)} {figure.unit}",
@@ -42,12 +42,15 @@ def write_markdown(path: Path, about: About, titled: Mapping[str, Sequence[Figur
 
 
 def _markdown(figures: Sequence[Figure]) -> str:
-    lines = ["| attempts | what | ours | baseline | ratio | bar | n |", "|--:|---|--:|--:|--:|--:|--:|"]
+    lines = [
+        "| attempts / days | what | ours | baseline | ratio | bar | n |",
+        "|--:|---|--:|--:|--:|--:|--:|",
+    ]
     for f in figures:
         baseline = "" if f.baseline is None else f"{number(f.baseline)} {f.unit}"
         ratio = "" if f.ratio is None else f"{f.ratio:.2f} {f.says}"
         lines.append(
-            f"| {f.row_count:,} | {f.name} | {number(f.ours)} {f.unit} | {baseline} | {ratio} | {bar(f)} | {f.n} |"
+            f"| {f.size} | {f.name} | {number(f.ours)} {f.unit} | {baseline} | {ratio} | {bar(f)} | {f.n} |"
         )
     return "\n".join(lines)
 

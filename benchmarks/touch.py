@@ -17,7 +17,7 @@ from ingest.writer import TABLE
 def settled_buckets(place: Place, count: int, *, days: int, rng: np.random.Generator) -> list[datetime]:
     """Different quarter hours of the days before today, within the traffic and the last so many days."""
     today = place.until.astimezone(UTC).replace(hour=0, minute=0, second=0)
-    back = min(days, place.row_count // traffic.ROWS_A_DAY)
+    back = min(days, place.day_count - 1)
     chosen = rng.choice(back * 96, count, replace=False)
     return [today - FINE * (int(number) + 1) for number in chosen]
 

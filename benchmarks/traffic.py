@@ -2,7 +2,7 @@
 
 40 workflows of Zipf-like popularity (30 that generate, at three tiers; 10 media jobs without a tier), 24 workers that
 each hold the models of a few workflows, log-normal durations by workflow and tier, busy office hours with render
-batches at night, 93 % of attempts succeeded. Every day has the same number of attempts, whatever the size asked for.
+batches at night, 93 % of attempts succeeded. Every day has the same number of attempts.
 """
 
 import json
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-ROWS_A_DAY = 55_000
 TIERS = ("draft", "preview", "production")
 SPEED = (5.0, 2.5, 1.0)
 SIZES = ((512, 512), (768, 768), (1920, 1080))
@@ -86,13 +85,13 @@ def studio(seed: int) -> Studio:
     )
 
 
-def times(seed: int, day: datetime, start: datetime, end: datetime) -> _Floats:
+def times(seed: int, rows_a_day: int, day: datetime, start: datetime, end: datetime) -> _Floats:
     """Seconds after `day` at which attempts finish, of those of its day that lie in [start, end); in order."""
     rng = np.random.default_rng([seed, 1, day.toordinal()])
     hours = (np.arange(_QUARTERS) + 0.5) / 4
     weight = 0.45 + np.exp(-(((hours - 11.0) / 2.2) ** 2)) + np.exp(-(((hours - 16.0) / 2.5) ** 2))
-    quarter = rng.choice(_QUARTERS, ROWS_A_DAY, p=weight / weight.sum())
-    seconds = np.sort((quarter + rng.random(ROWS_A_DAY)) * 900)
+    quarter = rng.choice(_QUARTERS, rows_a_day, p=weight / weight.sum())
+    seconds = np.sort((quarter + rng.random(rows_a_day)) * 900)
     low, high = (start - day).total_seconds(), (end - day).total_seconds()
     return seconds[(seconds >= low) & (seconds < high)]
 

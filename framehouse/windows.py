@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from functools import cache
 from zoneinfo import ZoneInfo
 
 from framehouse.errors import QueryError
@@ -93,13 +94,25 @@ def repeats_midnight(tz: ZoneInfo) -> bool:
     return False
 
 
+@cache
+def block_minutes(tz: ZoneInfo) -> int:
+    """The longest of 60, 30 and 15 minutes of which every day of a zone since 2000 (up to 2040) is made."""
+    first = datetime(2000, 1, 1, tzinfo=UTC)
+    offsets = {(first + timedelta(days=n)).astimezone(tz).utcoffset() or timedelta() for n in range(40 * 366)}
+    return next(
+        minutes
+        for minutes in (60, 30, 15)
+        if minutes == 15 or all(not o % timedelta(minutes=minutes) for o in offsets)
+    )
+
+
 def floor(instant: datetime, grain: Grain, tz: ZoneInfo) -> datetime:
     """The start (UTC) of the bucket that holds an instant."""
     if grain is Grain.FINE:
-        return _floor_utc(instant, FINE)
+        return floor_utc(instant, FINE)
     if grain is Grain.HOUR:
         offset = instant.astimezone(tz).utcoffset() or timedelta()
-        return first_instant(_floor_utc(instant + offset, timedelta(hours=1)) - offset, grain, tz)
+        return first_instant(floor_utc(instant + offset, timedelta(hours=1)) - offset, grain, tz)
     day = instant.astimezone(tz).date()
     if grain is Grain.WEEK:
         day -= timedelta(days=day.weekday())
@@ -152,6 +165,7 @@ def starts(window: Window, grain: Grain, tz: ZoneInfo) -> Iterator[datetime]:
         start = following(start, grain, tz)
 
 
-def _floor_utc(instant: datetime, width: timedelta) -> datetime:
+def floor_utc(instant: datetime, width: timedelta) -> datetime:
+    """The last multiple of a width at or before an instant, counted from a UTC midnight."""
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     return epoch + (instant - epoch) // width * width

@@ -35,6 +35,12 @@ SHARED = pytest.StashKey[Path]()
 SERVER_VARIABLE = "FRAMEHOUSE_TEST_DATABASE_URL"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--race-seconds", type=float, default=15.0, help="how long the conformance race lasts (15)"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """The process that starts the run makes the folder its workers share."""
     if not hasattr(config, "workerinput"):
@@ -153,6 +159,12 @@ def warehouse(database_url: str) -> Iterator[Warehouse]:
     """An open warehouse on a database of the test's own."""
     with Warehouse(database_url) as opened:
         yield opened
+
+
+@pytest.fixture
+def race_seconds(request: pytest.FixtureRequest) -> float:
+    """How long writers, a deleter and maintainers race."""
+    return float(request.config.getoption("--race-seconds"))
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@
         {# What one workflow or worker did, as Community's create_group_indexes makes possible there. #}
         {% do run_query("create index on " ~ cells.include(database=false) ~ " ("
             ~ keys[1:] | join(', ') ~ ", bucket)") %}
-        {% set recompute = framehouse_recompute_sql(cells, definition, grain, columns) %}
+        {% set recompute = framehouse_recompute_sql(cells, definition, grain, columns, keys) %}
     {% endif %}
 
     {% do run_query(framehouse_view_sql(name, source, grain, view, cells, definition, columns)) %}
@@ -123,12 +123,17 @@
 {%- endmacro %}
 
 {#
-  "Within touched.bucket" for a time column. A day is checked by its own definition on top of a generous range, because
-  where a change of clocks repeats midnight a day's label is not its first instant.
+  "Within touched.bucket" for a time column. 36 hours after its first instant a day is over and the next one is not.
+  Where clocks were once put back over midnight a day's label need not be its first instant, nor a day all in one piece,
+  so there each row is asked for its day.
 #}
 {% macro framehouse_within(time, grain) -%}
     {%- if grain == 'fine' -%}
         {{ time }} >= touched.bucket and {{ time }} < touched.bucket + interval '15 minutes'
+    {%- elif grain == 'block' -%}
+        {{ time }} >= touched.bucket and {{ time }} < touched.bucket + interval '{{ var("block_minutes") }} minutes'
+    {%- elif not var('repeats_midnight') -%}
+        {{ time }} >= touched.bucket and {{ time }} < {{ studio_day("touched.bucket + interval '36 hours'") }}
     {%- else -%}
         {{ time }} >= touched.bucket - interval '2 hours' and {{ time }} < touched.bucket + interval '28 hours'
         and {{ studio_day(time) }} = touched.bucket
@@ -146,12 +151,10 @@
 {%- endmacro %}
 
 {% macro framehouse_touched_sql(name, source, grain) -%}
-    {%- if grain == 'fine' -%}
-        select bucket from ops.touched_buckets
-        where source = '{{ source }}' and bucket >= (select raw_from from ops.retention)
-    {%- else -%}
-        select {{ studio_day('bucket') }} as bucket from ops.touched_buckets
-        where source = '{{ source }}' and bucket >= (select raw_from from ops.retention)
+    {%- set bucket = {'fine': 'bucket', 'block': studio_block('bucket'), 'day': studio_day('bucket')}[grain] -%}
+    select {{ bucket }} as bucket from ops.touched_buckets
+    where source = '{{ source }}' and bucket >= (select raw_from from ops.retention)
+    {%- if grain == 'day' %}
         union all
         select bucket from ops.touched_days
         where source = '{{ source }}' and bucket >= (select raw_from from ops.retention)
@@ -177,12 +180,13 @@
     cross join lateral ({{ framehouse_of_one_bucket(definition, grain) }}) as computed
 {%- endmacro %}
 
-{# Replaces the cells of the buckets given as the one parameter, a timestamptz[]. #}
-{% macro framehouse_recompute_sql(cells, definition, grain, columns) -%}
+{# Computes the cells of the buckets given as the one parameter, a timestamptz[]; in order, as readers want them. #}
+{% macro framehouse_recompute_sql(cells, definition, grain, columns, keys) -%}
     insert into {{ cells.include(database=false) }} ({{ columns | join(', ') }})
     select touched.bucket, computed.{{ columns[1:] | join(', computed.') }}
     from unnest(%s::timestamptz[]) as touched (bucket)
     cross join lateral ({{ framehouse_of_one_bucket(definition, grain) }}) as computed
+    order by {{ range(1, keys | length + 1) | join(', ') }}
 {%- endmacro %}
 
 {#
@@ -194,7 +198,7 @@
     {%- set raw = {'attempts': 'telemetry.performance_metrics', 'heartbeats': 'telemetry.worker_heartbeats'}[source] -%}
     insert into ops.pending_buckets (rollup, bucket)
     {%- if finer %}
-    select distinct '{{ name }}', {{ studio_day('bucket') }} from rollup.{{ finer[0] }}
+    select distinct '{{ name }}', {{ studio_day('bucket') if grain == 'day' else studio_block('bucket') }} from rollup.{{ finer[0] }}
     {%- else %}
     select distinct '{{ name }}', {{ studio_day(time) if grain == 'day' else "time_bucket(interval '15 minutes', " ~ time ~ ")" }}
     from {{ raw }} where {{ time }} >= (select raw_from from ops.retention)

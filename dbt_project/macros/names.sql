@@ -8,6 +8,11 @@
     time_bucket(interval '1 day', {{ instant }}, '{{ var("studio_zone") }}')
 {%- endmacro %}
 
+{# The block of a studio day that an instant belongs to, as the block's first instant. #}
+{% macro studio_block(instant) -%}
+    time_bucket(interval '{{ var("block_minutes") }} minutes', {{ instant }})
+{%- endmacro %}
+
 {# Stands where the materialization puts "within this one bucket"; as it is, it lets every row through. #}
 {% macro in_bucket(time) -%}
     {{ time }} is not null /* in bucket */

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from framehouse.warehouse import Warehouse
 
 LONGEST_WAIT_SECONDS = 60.0
+RETENTION_EVERY_SECONDS = 3600.0
 
 _log = logging.getLogger("framehouse.maintain")
 
@@ -33,7 +34,8 @@ def maintain(every_seconds: float | None) -> None:
     """Bring the rollups' cells up to date.
 
     Readers never wait for this and see right numbers without it; it makes them faster. `framehouse serve` does it by
-    itself. Stop it whenever you like.
+    itself. Stop it whenever you like. With --every it also drops raw rows that are older than `framehouse retention`
+    says, once an hour.
 
     \b
     framehouse maintain               work off what waits
@@ -93,6 +95,7 @@ class Keeper:
         self._every_seconds = every_seconds
         self._stopping = threading.Event()
         self._warehouse: Warehouse | None = None
+        self._next_retention = 0.0
 
     def run(self) -> None:
         """Maintain until `stop`."""
@@ -140,6 +143,19 @@ class Keeper:
         done = work_off(self._warehouse, self)
         if done:
             _log.info("recomputed %d buckets in %.1f s", done, time.monotonic() - started)
+        if started >= self._next_retention:
+            self._next_retention = started + RETENTION_EVERY_SECONDS
+            self._drop(self._warehouse)
+
+    def _drop(self, warehouse: "Warehouse") -> None:
+        from framehouse.warehouse.retention import drop, preview
+
+        planned = preview(warehouse)
+        if planned.dropped:
+            drop(warehouse, planned, self)
+            _log.info(
+                "dropped %d chunks of raw data; it begins at %s", len(planned.dropped), planned.raw_from
+            )
 
     def _close(self) -> None:
         if self._warehouse is not None:

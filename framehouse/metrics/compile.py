@@ -1,20 +1,23 @@
 """From a question and its plan to SQL, built with sqlglot.
 
-Every arm selects keys and parts; the outer select merges the parts (adds, or takes the extreme) and computes each
-metric's formula over them. Raw arms compute the parts from rows with the very expressions that the rollups use.
+Every relation that is read gives keys and parts; the outer select merges the parts (adds, or takes the extreme) and
+computes each metric's formula over them. From raw rows the parts are computed with the very expressions that the
+rollups use. Instants and ids are parameters, so that a question that is asked again, of another
+week, is not built again.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
+from typing import Any
 
 from sqlglot import exp, parse_one
 
 from framehouse.errors import QueryError
 from framehouse.metrics.definitions import Metric, quantile_parts
-from framehouse.metrics.plan import Arm, Plan
+from framehouse.metrics.plan import Plan
 from framehouse.metrics.quantities import Merge, Part, Quantity
-from framehouse.metrics.rollups import NAMES, Source
+from framehouse.metrics.rollups import NAMES, Rollup, Source
 from framehouse.windows import Grain, Window
 
 DIALECT = "postgres"
@@ -43,54 +46,144 @@ class Question:
     @property
     def quantiles(self) -> tuple[Quantity, ...]:
         """Quantities whose histograms are needed."""
-        return tuple(
-            {
-                m.quantity.name: m.quantity for m in self.metrics if m.quantile is not None and m.quantity
-            }.values()
-        )
+        return quantiles_of(self.metrics)
 
-    def parts(self) -> dict[str, Part]:
+    def parts(self) -> frozenset[str]:
         """The parts that the formulas and the quantiles' frames need."""
-        names = {name for metric in self.metrics if metric.formula for name in _names_in(metric.formula)}
-        for quantity in self.quantiles:
-            names |= set(quantile_parts(quantity))
-        return {name: self.source.part[name] for name in sorted(names)}
+        return frozenset(parts_of(self.source, self.metrics))
 
-    def histograms(self) -> dict[str, Part]:
-        return {quantity.name: quantity.histogram_part() for quantity in self.quantiles}
+    def histograms(self) -> frozenset[str]:
+        """The parts that hold the histograms."""
+        return frozenset(quantity.histogram_part().name for quantity in self.quantiles)
 
 
-def metrics_sql(question: Question, plan: Plan) -> str:
-    """SQL that answers with the keys, then each metric with a formula, then the parts that quantiles need."""
-    parts = question.parts()
-    keys = _keys(question)
-    needed = sorted({name for quantity in question.quantiles for name in quantile_parts(quantity)})
-    # sqlglot copies the whole query at every step of a chain, so each clause is given at once.
-    outer = exp.select(
-        *(exp.column(key, table="parts") for key in keys),
-        *(_as(_formula(metric, parts), metric.name) for metric in question.metrics if metric.formula),
-        *(_as(_merged(parts[name]), f"_{name}") for name in needed),
-        copy=False,
-    ).from_(_union(question, plan, parts, "parts"), copy=False)
-    if keys:
-        outer = outer.group_by(*(exp.column(key, table="parts") for key in keys), copy=False)
-    return _named(question, outer, keys)
+def quantiles_of(metrics: tuple[Metric, ...]) -> tuple[Quantity, ...]:
+    """Quantities whose histograms some metrics need."""
+    return tuple(
+        {m.quantity.name: m.quantity for m in metrics if m.quantile is not None and m.quantity}.values()
+    )
 
 
-def histograms_sql(question: Question, plan: Plan) -> str:
-    """SQL that answers with the keys and, for each quantity with a quantile, its histogram added up bin by bin.
+@lru_cache(512)
+def parts_of(source: Source, metrics: tuple[Metric, ...]) -> dict[str, Part]:
+    """The parts that formulas and the frames of quantiles need, by name."""
+    names = {name for metric in metrics if metric.formula for name in _names_in(metric.formula)}
+    for quantity in quantiles_of(metrics):
+        names |= set(quantile_parts(quantity))
+    return {name: source.part[name] for name in sorted(names)}
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """SQL with named parameters (`%(name)s`), and their values."""
+
+    text: str
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Relation:
+    """A relation that is read over one window or several: a rollup's cells or its view, or raw rows."""
+
+    rollup: Rollup | None
+    is_cells: bool
+    is_one_window: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """All of a question and its plan that the text of the SQL depends on.
+
+    `where` says for each dimension whether values are among what it may have, and whether "none given" is.
+    """
+
+    source: Source
+    metrics: tuple[Metric, ...]
+    by: tuple[str, ...]
+    grain: Grain | None
+    zone_name: str
+    where: tuple[tuple[str, bool, bool], ...]
+    relations: tuple[_Relation, ...]
+
+
+def metrics_query(question: Question, plan: Plan) -> Query:
+    """Answers with the keys, then each metric with a formula, then the parts that quantiles need."""
+    shape, params = _prepared(question, plan)
+    return Query(_metrics_text(shape), params)
+
+
+def histograms_query(question: Question, plan: Plan) -> Query:
+    """Answers with the keys and, for each quantity with a quantile, its histogram added up bin by bin.
 
     Most bins are empty, so each histogram comes as two lists: which bins are not (NAME_bins, from 1) and their counts.
     """
-    parts = question.histograms()
-    keys = [exp.column(key) for key in _keys(question)]
+    shape, params = _prepared(question, plan)
+    return Query(_histograms_text(shape), params)
+
+
+def _prepared(question: Question, plan: Plan) -> tuple[_Shape, dict[str, Any]]:
+    windows: dict[Rollup | None, list[Window]] = {}
+    for arm in plan.arms:
+        windows.setdefault(arm.rollup, []).append(arm.window)
+    if not windows:  # an empty window: the shape of an answer without rows
+        windows[None] = [Window(question.window.start, question.window.start)]
+    params: dict[str, Any] = {}
+    for number, found in enumerate(windows.values()):
+        params[f"start_{number}"] = found[0].start
+        params[f"end_{number}"] = found[-1].end
+        if len(found) > 1:
+            params[f"starts_{number}"] = [window.start for window in found]
+            params[f"ends_{number}"] = [window.end for window in found]
+    where = []
+    for dimension, allowed in question.where.items():
+        values = [value for value in allowed if value is not None]
+        if values:
+            params[dimension] = values
+        where.append((dimension, bool(values), None in allowed))
+    relations = tuple(
+        _Relation(rollup, plan.are_cells_current, len(found) == 1) for rollup, found in windows.items()
+    )
+    shape = _Shape(
+        question.source,
+        question.metrics,
+        question.by,
+        question.grain,
+        question.zone_name,
+        tuple(where),
+        relations,
+    )
+    return shape, params
+
+
+@lru_cache(512)
+def _metrics_text(shape: _Shape) -> str:
+    parts = parts_of(shape.source, shape.metrics)
+    keys = _keys(shape)
+    needed = sorted({name for quantity in quantiles_of(shape.metrics) for name in quantile_parts(quantity)})
+    # sqlglot copies the whole query at every step of a chain, so each clause is given at once.
+    outer = exp.select(
+        *(exp.column(key, table="parts") for key in keys),
+        *(_as(_formula(metric, parts), metric.name) for metric in shape.metrics if metric.formula),
+        *(_as(_merged(parts[name]), f"_{name}") for name in needed),
+        copy=False,
+    ).from_(_union(shape, parts, "parts"), copy=False)
+    if keys:
+        outer = outer.group_by(*(exp.column(key, table="parts") for key in keys), copy=False)
+    return _named(shape, outer, keys)
+
+
+@lru_cache(512)
+def _histograms_text(shape: _Shape) -> str:
+    quantiles = quantiles_of(shape.metrics)
+    parts = {quantity.name: quantity.histogram_part() for quantity in quantiles}
+    keys = [exp.column(key) for key in _keys(shape)]
     # Functions that return rows stand in the select list, where they need no storage of their own, and in step.
     spread = exp.select(
         *(key.copy() for key in keys),
         *(_as(_read(f"unnest(parts.{part.name})"), name) for name, part in parts.items()),
-        _as(_read(f"generate_series(1, {max(map(_bin_count, question.quantiles))})"), "bin"),
+        _as(_read(f"generate_series(1, {max(map(_bin_count, quantiles))})"), "bin"),
         copy=False,
-    ).from_(_union(question, plan, {part.name: part for part in parts.values()}, "parts"), copy=False)
+    ).from_(_union(shape, {part.name: part for part in parts.values()}, "parts"), copy=False)
     added = exp.select(
         *(key.copy() for key in keys),
         "bin",
@@ -111,7 +204,7 @@ def histograms_sql(question: Question, plan: Plan) -> str:
     ).from_(added.subquery("added", copy=False), copy=False)
     if keys:
         outer = outer.group_by(*(key.copy() for key in keys), copy=False)
-    return _named(question, outer, _keys(question))
+    return _named(shape, outer, _keys(shape))
 
 
 def _bin_count(quantity: Quantity) -> int:
@@ -125,49 +218,67 @@ def formula_sql(metric: Metric) -> str:
     return _formula(metric, {name: metric.source.part[name] for name in names}).sql(DIALECT)
 
 
-def _keys(question: Question) -> list[str]:
-    keys = ["bucket"] if question.grain is not None else []
-    return keys + [question.source.dimensions[dimension] for dimension in question.by]
+def _keys(shape: _Shape) -> list[str]:
+    keys = ["bucket"] if shape.grain is not None else []
+    return keys + [shape.source.dimensions[dimension] for dimension in shape.by]
 
 
-def _union(question: Question, plan: Plan, parts: Mapping[str, Part], alias: str) -> exp.Subquery:
-    arms = [_arm(question, arm, parts) for arm in plan.arms]
-    if not arms:
-        # An empty window: the shape of an answer without rows.
-        nothing = Arm(Window(question.window.start, question.window.start))
-        arms = [_arm(question, nothing, parts)]
-    whole: exp.Query = arms[0]
-    for arm in arms[1:]:
-        whole = exp.union(whole, arm, distinct=False, copy=False)
+def _union(shape: _Shape, parts: Mapping[str, Part], alias: str) -> exp.Subquery:
+    found = [_parts_from(shape, relation, number, parts) for number, relation in enumerate(shape.relations)]
+    whole: exp.Query = found[0]
+    for one in found[1:]:
+        whole = exp.union(whole, one, distinct=False, copy=False)
     return whole.subquery(alias, copy=False)
 
 
-def _arm(question: Question, arm: Arm, parts: Mapping[str, Part]) -> exp.Select:
-    time = question.source.time if arm.rollup is None else "bucket"
-    relation = question.source.table if arm.rollup is None else f"rollup.{arm.rollup.name}"
+def _parts_from(shape: _Shape, relation: _Relation, number: int, parts: Mapping[str, Part]) -> exp.Select:
+    """Keys and parts from one relation.
+
+    Over several windows: once for each of them, beside the bounds of all, by which the planner leaves out chunks.
+    """
+    time = shape.source.time if relation.rollup is None else "bucket"
+    table = shape.source.table
+    if relation.rollup is not None:
+        table = f"rollup.{relation.rollup.name}{'_cells' if relation.is_cells else ''}"
     keys: list[exp.Expr] = []
     columns: list[exp.Expr] = []
-    if question.grain is not None:
-        keys.append(_bucket(question.grain, question.zone_name, time))
+    if shape.grain is not None:
+        keys.append(_bucket(shape.grain, shape.zone_name, time))
         columns.append(_as(keys[-1].copy(), "bucket"))
-    for dimension in question.by:
-        keys.append(exp.column(question.source.dimensions[dimension]))
+    for dimension in shape.by:
+        keys.append(exp.column(shape.source.dimensions[dimension]))
         columns.append(keys[-1].copy())
     for name, part in parts.items():
-        columns.append(_as(_raw(part.raw), name) if arm.rollup is None else exp.column(name))
+        columns.append(_as(_raw(part.raw), name) if relation.rollup is None else exp.column(name))
     conditions: list[exp.Expr] = [
-        exp.column(time) >= _instant(arm.window.start.isoformat()),
-        exp.column(time) < _instant(arm.window.end.isoformat()),
+        exp.column(time) >= _instant(f"start_{number}"),
+        exp.column(time) < _instant(f"end_{number}"),
     ]
-    for dimension, allowed in question.where.items():
-        conditions.append(_among(question.source.dimensions[dimension], allowed))
-    select = exp.select(*columns, copy=False).from_(exp.to_table(relation), copy=False)
+    if not relation.is_one_window:
+        conditions += [
+            exp.column(time) >= exp.column("opens_at", table="span"),
+            exp.column(time) < exp.column("closes_at", table="span"),
+        ]
+    conditions += [
+        _among(shape.source.dimensions[dimension], dimension, has_values=has_values, has_none=has_none)
+        for dimension, has_values, has_none in shape.where
+    ]
+    select = exp.select(*columns, copy=False).from_(exp.to_table(table), copy=False)
     select = select.where(*conditions, copy=False)
-    if arm.rollup is None:
+    if relation.rollup is None:
         # Without rows a plain aggregate still gives one row; `having` keeps an empty arm empty.
         select = select.group_by(*keys, copy=False) if keys else select
         select = select.having(_read("count(*) > 0"), copy=False)
-    return select
+    if relation.is_one_window:
+        return select
+    opens_at, closes_at = (f"cast(%({edge}_{number})s as timestamptz[])" for edge in ("starts", "ends"))
+    spans = _read(f"select from unnest({opens_at}, {closes_at}) as span (opens_at, closes_at)")
+    assert isinstance(spans, exp.Select)
+    computed = exp.Lateral(
+        this=select.subquery(copy=False), alias=exp.TableAlias(this=exp.to_identifier("computed"))
+    )
+    spans.set("expressions", [exp.column(column.alias_or_name, table="computed") for column in columns])
+    return spans.join(computed, join_type="cross", copy=False)
 
 
 def _bucket(grain: Grain, zone_name: str, time: str) -> exp.Expr:
@@ -183,12 +294,12 @@ def _bucket(grain: Grain, zone_name: str, time: str) -> exp.Expr:
     return _read(text)
 
 
-def _among(column: str, allowed: Sequence[int | str | None]) -> exp.Expr:
-    known = [exp.convert(value) for value in allowed if value is not None]
+def _among(column: str, dimension: str, *, has_values: bool, has_none: bool) -> exp.Expr:
+    kind = "int" if dimension in NAMES else "text"
     found: list[exp.Expr] = []
-    if known:
-        found.append(exp.column(column).isin(*known))
-    if None in allowed:
+    if has_values:
+        found.append(_read(f"{column} = any(cast(%({dimension})s as {kind}[]))"))
+    if has_none:
         found.append(exp.column(column).is_(exp.null()))
     return exp.or_(*found) if found else exp.false()
 
@@ -216,14 +327,14 @@ def _formula(metric: Metric, parts: Mapping[str, Part]) -> exp.Expr:
     )
 
 
-def _named(question: Question, inner: exp.Select, keys: Sequence[str]) -> str:
+def _named(shape: _Shape, inner: exp.Select, keys: Sequence[str]) -> str:
     """The answer with names instead of ids, in the order of the keys."""
     columns: list[exp.Expr] = []
     joins: list[tuple[exp.Expr, exp.Expr]] = []
-    if question.grain is not None:
+    if shape.grain is not None:
         columns.append(exp.column("bucket", table="answer"))
-    for dimension in question.by:
-        column = question.source.dimensions[dimension]
+    for dimension in shape.by:
+        column = shape.source.dimensions[dimension]
         if dimension in NAMES:
             names = exp.to_table(NAMES[dimension]).as_(f"{dimension}_names")
             on = exp.column("id", table=f"{dimension}_names").eq(exp.column(column, table="answer"))
@@ -250,8 +361,8 @@ def _read(text: str) -> exp.Expr:
     return parse_one(text, read=DIALECT)
 
 
-def _instant(iso: str) -> exp.Expr:
-    return exp.cast(exp.Literal.string(iso), "timestamptz", dialect=DIALECT)
+def _instant(parameter: str) -> exp.Expr:
+    return exp.cast(exp.Placeholder(this=parameter), "timestamptz", dialect=DIALECT)
 
 
 def _raw(text: str) -> exp.Expr:

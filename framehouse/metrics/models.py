@@ -18,7 +18,17 @@ _MERGED = {
     Merge.MIN: "min({0})",
     Merge.MAX: "max({0})",
 }
-_WIDTH = {Grain.FINE: "time_bucket(interval '15 minutes', {0})", Grain.DAY: "{{{{ studio_day('{0}') }}}}"}
+_WIDTH = {
+    Grain.FINE: "time_bucket(interval '15 minutes', {0})",
+    Grain.HOUR: "{{{{ studio_block('{0}') }}}}",
+    Grain.DAY: "{{{{ studio_day('{0}') }}}}",
+}
+_GRAIN = {Grain.FINE: "fine", Grain.HOUR: "block", Grain.DAY: "day"}
+_BUCKET = {
+    Grain.FINE: "The quarter hour's first instant.",
+    Grain.HOUR: "The first instant of the hour, or of the half or quarter hour where the studio's days need it.",
+    Grain.DAY: "The studio day's first instant.",
+}
 
 
 def model_sql(rollup: Rollup) -> str:
@@ -32,7 +42,7 @@ def model_sql(rollup: Rollup) -> str:
     columns = [f"{_WIDTH[rollup.grain].format(time)} as bucket"]
     columns += [rollup.source.dimensions[dimension] for dimension in rollup.dimensions]
     columns += [f"{_aggregate(part, rollup)} as {part.name}" for part in rollup.parts]
-    grain = "fine" if rollup.grain is Grain.FINE else "day"
+    grain = _GRAIN[rollup.grain]
     keys = ", ".join(str(n + 1) for n in range(1 + len(rollup.dimensions)))
     return (
         f"{{# {_GENERATED} #}}\n"
@@ -50,17 +60,12 @@ def properties_yaml() -> str:
         "models:",
     ]
     for rollup in ROLLUPS:
-        day = (
-            "The studio day's first instant."
-            if rollup.grain is Grain.DAY
-            else "The quarter hour's first instant."
-        )
         lines += [
             f"  - name: {rollup.name}",
             f'    description: "{rollup.prose}"',
             "    columns:",
             "      - name: bucket",
-            f'        description: "{day}"',
+            f'        description: "{_BUCKET[rollup.grain]}"',
             "        data_tests: [not_null]",
         ]
         for dimension in rollup.dimensions:

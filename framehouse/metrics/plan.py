@@ -1,19 +1,36 @@
-"""Which relations answer a question: the coarsest rollup that can, and finer ones at the window's edges.
+"""Which relations answer a question: the coarsest cells that are current, and finer ones wherever they are not.
 
     |raw|--fine--|------------- daily -------------|--fine--|raw|
    start      first studio midnight           last studio midnight end
+
+A day that has a mark is read from finer cells, the quarter hour that was touched from raw rows: the very thing that
+the rollups' views do, but with the marks known, so that the database need not plan for what it will not read. Where
+too many marks wait to be known, the views are read.
 
 A dimension that no rollup keeps, or a part that none has, is read from raw as a whole. Where raw data was dropped the
 answer is NoAnswerError and never something else.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from framehouse.errors import NoAnswerError
 from framehouse.metrics.rollups import ROLLUPS, Rollup, Source
-from framehouse.windows import Grain, Window, ceil, floor, zone
+from framehouse.windows import (
+    FINE,
+    Grain,
+    Window,
+    block_minutes,
+    first_instant,
+    floor,
+    floor_utc,
+    following,
+    zone,
+)
+
+_COARSEST_FIRST = (Grain.DAY, Grain.HOUR, Grain.FINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +47,36 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The arms, in time order and without gaps or overlaps, and why raw is among them (if it is)."""
+    """The arms, in time order and without gaps or overlaps, and why raw is among them (if it is).
+
+    `are_cells_current`: every arm of a rollup is over buckets whose cells are right; else its view has to be read.
+    """
 
     arms: tuple[Arm, ...]
     why_raw: str | None
+    are_cells_current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Which buckets' cells may be out of date: touched quarter hours and studio days by source, and the buckets that a
+    new rollup's backfill has not reached, by rollup."""
+
+    touched: Mapping[str, frozenset[datetime]] = field(default_factory=dict)
+    touched_days: Mapping[str, frozenset[datetime]] = field(default_factory=dict)
+    pending: Mapping[str, frozenset[datetime]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a warehouse has: the studio's zone, the fence, and for each built rollup the instant from which it is
-    complete (None: all of history)."""
+    """What a warehouse has: the studio's zone and the blocks of its days, the fence, for each built rollup the instant
+    from which it is complete (None: all of history), and the marks (None: too many)."""
 
     studio_zone: str
     raw_from: datetime | None
     built: Mapping[str, datetime | None]
+    marks: Marks | None = Marks()
+    block_minutes: int = 60
 
 
 def plan(
@@ -69,43 +102,93 @@ def plan(
         and rollup.has(dimensions, parts)
         and not is_raw
     ]
-    daily = _narrowest(able, Grain.DAY)
-    if grain in {Grain.FINE, Grain.HOUR} or (grain is not None and zone_name != state.studio_zone):
-        daily = None
-    fine = _narrowest(able, Grain.FINE)
-    tz = zone(state.studio_zone)
     arms = [Arm(window)] if not window.is_empty else []
-    if daily is not None:
-        first = ceil(_since(window.start, state.built[daily.name]), Grain.DAY, tz)
-        arms = _split(arms, daily, first, floor(window.end, Grain.DAY, tz))
-    if fine is not None:
-        cut = []
-        for arm in arms:
-            start = ceil(_since(arm.window.start, state.built[fine.name]), Grain.FINE, tz)
-            end = floor(arm.window.end, Grain.FINE, tz)
-            cut += [arm] if arm.rollup else _split([arm], fine, start, end)
-        arms = cut
+    for rollup in sorted(able, key=_cost):
+        if _fits(rollup, grain, zone_name, state):
+            pieces = [[arm] if arm.rollup else _split(arm.window, rollup, state) for arm in arms]
+            arms = _joined([piece for some in pieces for piece in some])
     why = _why_raw(source, dimensions, parts, arms, is_raw=is_raw, has_rollup=bool(able))
     _check_fence(arms, state.raw_from, why)
-    return Plan(tuple(arms), why)
+    return Plan(tuple(arms), why, are_cells_current=state.marks is not None)
 
 
-def _since(start: datetime, complete_from: datetime | None) -> datetime:
-    return start if complete_from is None else max(start, complete_from)
+def _cost(rollup: Rollup) -> tuple[int, int, int]:
+    """The coarsest first, then the one with the fewest cells, then the one with the smallest."""
+    return (_COARSEST_FIRST.index(rollup.grain), len(rollup.dimensions), len(rollup.parts))
 
 
-def _narrowest(rollups: list[Rollup], grain: Grain) -> Rollup | None:
-    found = [rollup for rollup in rollups if rollup.grain is grain]
-    return min(found, key=lambda r: len(r.dimensions), default=None)
+@dataclass(frozen=True, slots=True)
+class _Calendar:
+    """The buckets of a rollup: studio days, or multiples of a width."""
+
+    tz: ZoneInfo
+    width: timedelta | None
+
+    def floor(self, instant: datetime) -> datetime:
+        return floor(instant, Grain.DAY, self.tz) if self.width is None else floor_utc(instant, self.width)
+
+    def ceil(self, instant: datetime) -> datetime:
+        start = self.floor(instant)
+        return start if start == instant else self.bucket(start).end
+
+    def bucket(self, start: datetime) -> Window:
+        end = following(start, Grain.DAY, self.tz) if self.width is None else start + self.width
+        return Window(start, end)
 
 
-def _split(arms: list[Arm], rollup: Rollup, start: datetime, end: datetime) -> list[Arm]:
-    """Put a rollup's arm between `start` and `end` of the one arm there is."""
-    if not arms or start >= end:
-        return arms
-    whole = arms[0].window
-    pieces = [Arm(Window(whole.start, start)), Arm(Window(start, end), rollup), Arm(Window(end, whole.end))]
-    return [piece for piece in pieces if not piece.window.is_empty]
+def _calendar(rollup: Rollup, state: State) -> _Calendar:
+    widths = {Grain.FINE: FINE, Grain.HOUR: timedelta(minutes=state.block_minutes), Grain.DAY: None}
+    return _Calendar(zone(state.studio_zone), widths[rollup.grain])
+
+
+def _fits(rollup: Rollup, grain: Grain | None, zone_name: str, state: State) -> bool:
+    """Whether every bucket of the answer is made of whole buckets of the rollup."""
+    if rollup.grain is Grain.FINE or grain is None:
+        return True
+    if rollup.grain is Grain.DAY:
+        return grain.is_calendar and zone_name == state.studio_zone
+    return grain is not Grain.FINE and block_minutes(zone(zone_name)) >= state.block_minutes
+
+
+def _stale(rollup: Rollup, calendar: _Calendar, marks: Marks) -> list[Window]:
+    """The buckets of a rollup whose cells may be out of date, in order."""
+    starts = {calendar.floor(bucket) for bucket in marks.touched.get(rollup.source.name, ())}
+    labels = marks.pending.get(rollup.name, frozenset())
+    if rollup.grain is Grain.DAY:
+        labels |= marks.touched_days.get(rollup.source.name, frozenset())
+        # The database names a day by what plain arithmetic says that its first instant is.
+        labels = frozenset(first_instant(label, Grain.DAY, calendar.tz) for label in labels)
+    return [calendar.bucket(start) for start in sorted(starts | labels)]
+
+
+def _split(window: Window, rollup: Rollup, state: State) -> list[Arm]:
+    """A window in pieces: the rollup's where it has whole buckets with current cells, nobody's yet elsewhere."""
+    calendar = _calendar(rollup, state)
+    complete_from = state.built[rollup.name]
+    start = calendar.ceil(window.start if complete_from is None else max(window.start, complete_from))
+    end = calendar.floor(window.end)
+    if start >= end:
+        return [Arm(window)]
+    stale = _stale(rollup, calendar, state.marks) if state.marks is not None else []
+    gaps = [gap for gap in stale if gap.start < end and gap.end > start]
+    edges = [start, *(edge for gap in gaps for edge in (gap.start, gap.end)), end]
+    pieces = [Arm(Window(window.start, start)), Arm(Window(end, window.end))]
+    pieces += [Arm(gap) for gap in gaps]
+    pieces += [Arm(Window(*pair), rollup) for pair in zip(edges[::2], edges[1::2], strict=True)]
+    return sorted(
+        (piece for piece in pieces if not piece.window.is_empty), key=lambda piece: piece.window.start
+    )
+
+
+def _joined(arms: list[Arm]) -> list[Arm]:
+    """Neighbours of one relation as one."""
+    found: list[Arm] = []
+    for arm in arms:
+        if found and found[-1].rollup is arm.rollup:
+            found[-1] = Arm(Window(found[-1].window.start, arm.window.end), arm.rollup)
+        else:
+            found.append(arm)
+    return found
 
 
 def _why_raw(
@@ -117,12 +200,19 @@ def _why_raw(
     is_raw: bool,
     has_rollup: bool,
 ) -> str | None:
-    if all(arm.rollup for arm in arms):
+    read = [arm.window for arm in arms if arm.rollup is None]
+    if not read:
         return None
     if is_raw:
         return "asked for"
     if has_rollup:
-        return "the window begins or ends inside the rollup's buckets"
+        # Marks are of whole quarter hours; only the window's own edges can lie within one.
+        is_edge = any(edge != floor_utc(edge, FINE) for window in read for edge in (window.start, window.end))
+        return (
+            "the window begins or ends inside the rollup's buckets"
+            if is_edge
+            else "rows came since the rollup's cells were computed"
+        )
     kept = {d for r in ROLLUPS if r.source is source for d in r.dimensions}
     if missing := sorted(dimensions - kept):
         return f"no rollup keeps {', '.join(missing)}"

@@ -211,11 +211,26 @@ COUNTS: tuple[Part, ...] = (
     Part("newest_recorded_at", "max(recorded_at)", Merge.MAX),
 )
 
-#: Parts of attempts that every rollup of attempts keeps, and those that only the quantiles' rollup keeps.
+_TOTALED = (
+    "wall_seconds", "gpu_seconds", "output_mb", "energy_joules", "segment_count", "frame_count", "queue_wait_seconds",
+    "wasted_gpu_seconds", "wasted_wall_seconds",
+)  # fmt: skip
+_ESTIMATED = ("wall_seconds", "gpu_seconds", "output_mb")
+
+#: Parts of attempts that every rollup of all parts keeps, and those that only the quantiles' rollup keeps.
 ATTEMPT_PARTS: tuple[Part, ...] = (
     *COUNTS,
     *(part for quantity in QUANTITIES for part in quantity.moments()),
     *(part for quantity in QUANTITIES for part in quantity.crosses()),
+)
+#: What most questions and every estimate are about: few enough that a cell of them is a fifth as wide.
+TOTAL_PARTS: tuple[Part, ...] = tuple(
+    part
+    for part in ATTEMPT_PARTS
+    if part in COUNTS
+    or part.name in {f"{name}_{kind}" for name in _TOTALED for kind in ("count", "sum")}
+    or part.name.startswith(tuple(f"{name}_by_segments_" for name in _ESTIMATED))
+    or part.name.startswith(tuple(f"{name}_per_segment_ln_" for name in _ESTIMATED))
 )
 HISTOGRAM_PARTS: tuple[Part, ...] = tuple(q.histogram_part() for q in QUANTITIES if q.histogram is not None)
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from framehouse.errors import QueryError
 from framehouse.events import Outcome, printable
-from framehouse.metrics.compile import Question, check_dimensions, histograms_sql, metrics_sql
+from framehouse.metrics.compile import Query, Question, check_dimensions, histograms_query, metrics_query
 from framehouse.metrics.definitions import Metric, metric
-from framehouse.metrics.plan import Plan, State, plan
+from framehouse.metrics.plan import Marks, Plan, State, plan
 from framehouse.metrics.quantiles import quantile
 from framehouse.metrics.quantities import Histogram
 from framehouse.metrics.rollups import NAMES, Source
@@ -20,6 +20,9 @@ from framehouse.windows import Grain, Window, first_instant, zone
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
+
+#: Above so many marks near a window, the views sort out which buckets are current.
+MOST_MARKS = 1000
 
 Value = float | int | str | datetime | None
 Filter = str | None | Sequence[str | None]
@@ -99,6 +102,31 @@ def read(
     All of an answer is of one instant. Raises QueryError for what cannot be asked, NoAnswerError where raw data that
     it needs was dropped.
     """
+    with warehouse.session(is_snapshot=True) as session:
+        return read_in(
+            session,
+            metrics,
+            window=window,
+            by=by,
+            grain=grain,
+            zone_name=zone_name,
+            where=where,
+            is_raw=is_raw,
+        )
+
+
+def read_in(
+    session: Session,
+    metrics: str | Sequence[str],
+    *,
+    window: Window,
+    by: str | Sequence[str] = (),
+    grain: Grain | str | None = None,
+    zone_name: str | None = None,
+    where: Mapping[str, Filter] | None = None,
+    is_raw: bool = False,
+) -> Table:
+    """`read`, in a snapshot that is open already, so that several answers are of one instant."""
     # Asked for twice is asked for once.
     wanted = tuple(metric(name) for name in dict.fromkeys([metrics] if isinstance(metrics, str) else metrics))
     if not wanted:
@@ -110,24 +138,23 @@ def read(
     sources = {m.source.name: m.source for m in wanted}
     for source in sources.values():
         check_dimensions(source, [*dimensions, *(where or {})])
-    with warehouse.session(is_snapshot=True) as session:
-        state = _state(session)
-        chosen = _ids(session, where or {})
-        answers = [
-            _answer(
-                session,
-                source,
-                wanted,
-                dimensions,
-                window,
-                step,
-                zone_name or state.studio_zone,
-                chosen,
-                state,
-                is_raw,
-            )
-            for source in sources.values()
-        ]
+    state = _state(session, window)
+    chosen = _ids(session, where or {})
+    answers = [
+        _answer(
+            session,
+            source,
+            wanted,
+            dimensions,
+            window,
+            step,
+            zone_name or state.studio_zone,
+            chosen,
+            state,
+            is_raw,
+        )
+        for source in sources.values()
+    ]
     return _joined(wanted, dimensions, step, answers)
 
 
@@ -164,11 +191,11 @@ def _answer(
             is_raw=is_raw,
         )
 
-    plans = [planned(frozenset(question.parts()))]
-    found = _table(session, metrics_sql(question, plans[0]), question)
+    plans = [planned(question.parts())]
+    found = _table(session, metrics_query(question, plans[0]), question)
     if question.quantiles:
-        plans.append(planned(frozenset(part.name for part in question.histograms().values())))
-        bins = _table(session, histograms_sql(question, plans[1]), question)
+        plans.append(planned(question.histograms()))
+        bins = _table(session, histograms_query(question, plans[1]), question)
         for key, values in found.items():
             for m in own:
                 if m.quantile is not None:
@@ -176,8 +203,8 @@ def _answer(
     return _Answer(found, tuple(plans))
 
 
-def _table(session: Session, sql: str, question: Question) -> dict[tuple[Value, ...], dict[str, Any]]:
-    names, rows = session.table(sql)
+def _table(session: Session, query: Query, question: Question) -> dict[tuple[Value, ...], dict[str, Any]]:
+    names, rows = session.table(query.text, query.params)
     count = len(question.by) + (question.grain is not None)
     return {_key(row[:count], question): dict(zip(names[count:], row[count:], strict=True)) for row in rows}
 
@@ -239,17 +266,26 @@ def _sortable(key: tuple[Value, ...]) -> tuple[tuple[bool, Any], ...]:
     return tuple((value is None, value or 0) for value in key)
 
 
-def _state(session: Session) -> State:
-    row = session.row("metrics.state")
+def _state(session: Session, window: Window) -> State:
+    row = session.row("metrics.state", {"start": window.start, "end": window.end, "limit": MOST_MARKS})
     assert row is not None
+    built = {name: _instant(since) for name, since in row["built"].items()}
     return State(
-        row["studio_zone"] or "UTC",
-        row["raw_from"],
-        {
-            name: None if since is None else datetime.fromisoformat(since)
-            for name, since in row["built"].items()
-        },
+        row["studio_zone"] or "UTC", row["raw_from"], built, _marks(row["marks"]), row["block_minutes"] or 60
     )
+
+
+def _marks(found: list[tuple[str, str, str]] | None) -> Marks | None:
+    if found is None:
+        return None
+    kinds: dict[str, dict[str, set[datetime]]] = {"touched": {}, "day": {}, "pending": {}}
+    for kind, name, bucket in found:
+        kinds[kind].setdefault(name, set()).add(datetime.fromisoformat(bucket))
+    return Marks(*({name: frozenset(some) for name, some in of.items()} for of in kinds.values()))
+
+
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def _ids(session: Session, where: Mapping[str, Filter]) -> dict[str, tuple[int | str | None, ...]]:

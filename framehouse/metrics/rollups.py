@@ -3,11 +3,17 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from framehouse.metrics.quantities import ATTEMPT_PARTS, HEARTBEAT_PARTS, HISTOGRAM_PARTS, Part
+from framehouse.metrics.quantities import (
+    ATTEMPT_PARTS,
+    HEARTBEAT_PARTS,
+    HISTOGRAM_PARTS,
+    TOTAL_PARTS,
+    Part,
+)
 from framehouse.windows import Grain
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """A hypertable of raw facts. `dimensions` maps what people ask by to the column that holds it."""
 
@@ -22,9 +28,12 @@ class Source:
         return {part.name: part for part in self.parts}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rollup:
-    """Cells of one grain by some dimensions. `finer` names the rollup they are computed from; None: from raw."""
+    """Cells of one grain by some dimensions. `finer` names the rollup they are computed from; None: from raw.
+
+    Grain.HOUR stands for the studio's blocks: an hour, or less where its zone's offset is no whole hour.
+    """
 
     name: str
     source: Source
@@ -82,6 +91,18 @@ NAMES: dict[str, str] = {
 }
 
 ROLLUPS: tuple[Rollup, ...] = (
+    Rollup(
+        "attempt_totals_by_workflow_fine", ATTEMPTS, Grain.FINE, ("workflow", "tier"), TOTAL_PARTS, None,
+        "Totals of attempts by workflow and tier, every 15 minutes.",
+    ),
+    Rollup(
+        "attempt_totals_by_workflow_hourly", ATTEMPTS, Grain.HOUR, ("workflow", "tier"), TOTAL_PARTS,
+        "attempt_totals_by_workflow_fine", "Totals of attempts by workflow and tier, every hour.",
+    ),
+    Rollup(
+        "attempt_totals_by_workflow_daily", ATTEMPTS, Grain.DAY, ("workflow", "tier"), TOTAL_PARTS,
+        "attempt_totals_by_workflow_hourly", "Totals of attempts by workflow and tier, every day of the studio.",
+    ),
     Rollup(
         "attempts_by_workflow_fine", ATTEMPTS, Grain.FINE, ("workflow", "tier"), ATTEMPT_PARTS, None,
         "Attempts by workflow and tier, every 15 minutes.",

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,7 @@ from framehouse.errors import BuildError, ConfigError, DefinitionError
 from framehouse.progress import SILENT, Reporter
 from framehouse.warehouse.maintain import backlog, maintain
 from framehouse.warehouse.pool import Warehouse
-from framehouse.windows import repeats_midnight, zone
+from framehouse.windows import block_minutes, repeats_midnight, zone
 
 OWNER = "framehouse_owner"
 
@@ -37,11 +38,11 @@ def build(
     zone, BuildError for anything else that dbt refused.
     """
     project = project or project_dir()
-    zone = fix_studio_zone(warehouse, studio_zone)
+    calendar = fix_calendar(warehouse, studio_zone)
     report.step("building rollups and marts with dbt")
     with profile(warehouse.url) as profiles:
         run_dbt(
-            [*command], project=project, profiles=profiles, studio_zone=zone, log_dir=log_dir, report=report
+            [*command], project=project, profiles=profiles, calendar=calendar, log_dir=log_dir, report=report
         )
     with warehouse.session() as session:
         session.run("maintain.add_build", [fingerprint(project)])
@@ -56,7 +57,7 @@ def ensure_built(
 ) -> bool:
     """Build unless the last build was of the same dbt project; whether it did."""
     if is_built(warehouse):
-        fix_studio_zone(warehouse, studio_zone)
+        fix_calendar(warehouse, studio_zone)
         return False
     build(warehouse, log_dir=log_dir, studio_zone=studio_zone, report=report)
     return True
@@ -86,14 +87,22 @@ def project_dir() -> Path:
     raise BuildError("the dbt project is missing from this installation", hint="reinstall framehouse")
 
 
-def fix_studio_zone(warehouse: Warehouse, wanted: str | None) -> str:
-    """The studio's zone: the one fixed at the first build, which this may be.
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """The studio's zone, and how long the blocks are that its days are made of."""
+
+    studio_zone: str
+    block_minutes: int
+
+
+def fix_calendar(warehouse: Warehouse, wanted: str | None) -> Calendar:
+    """The studio's calendar: the one fixed at the first build, which this may be.
 
     Raises DefinitionError when another one is asked for, ConfigError when the server does not know it.
     """
     with warehouse.session() as session:
-        fixed: str | None = session.value("maintain.studio_zone")
-        if fixed is None:
+        found = session.records(Calendar, "maintain.calendar")
+        if not found:
             fixed = wanted or "UTC"
             if not session.value("maintain.is_zone", [fixed]):
                 raise ConfigError(
@@ -105,13 +114,16 @@ def fix_studio_zone(warehouse: Warehouse, wanted: str | None) -> str:
                     "gets wrong in daily aggregates",
                     hint="choose a neighbour's zone for the studio; any zone can be asked for when reading",
                 )
-            session.run("maintain.fix_studio_zone", [fixed])
-    if wanted is not None and wanted != fixed:
+            session.run("maintain.fix_calendar", [fixed, block_minutes(zone(fixed))])
+            found = session.records(Calendar, "maintain.calendar")
+    [calendar] = found
+    if wanted is not None and wanted != calendar.studio_zone:
         raise DefinitionError(
-            f"the studio's zone is {fixed}, fixed at the first build, and cannot become {wanted}",
-            hint=f"unset FRAMEHOUSE_STUDIO_ZONE or set it to {fixed}; any zone can be asked for when reading",
+            f"the studio's zone is {calendar.studio_zone}, fixed at the first build, and cannot become {wanted}",
+            hint=f"unset FRAMEHOUSE_STUDIO_ZONE or set it to {calendar.studio_zone}; "
+            "any zone can be asked for when reading",
         )
-    return fixed
+    return calendar
 
 
 @contextmanager
@@ -141,12 +153,17 @@ def profile(url: str) -> Iterator[Path]:
 
 
 def run_dbt(
-    command: list[str], *, project: Path, profiles: Path, studio_zone: str, log_dir: Path, report: Reporter
+    command: list[str], *, project: Path, profiles: Path, calendar: Calendar, log_dir: Path, report: Reporter
 ) -> None:
     """Run one dbt command in this process. Raises DefinitionError or BuildError with what dbt said."""
     from dbt.cli.main import dbtRunner  # noqa: PLC0415 - seconds of imports that only a build pays for
 
     log_dir.mkdir(parents=True, exist_ok=True)
+    variables = {
+        "studio_zone": calendar.studio_zone,
+        "repeats_midnight": repeats_midnight(zone(calendar.studio_zone)),
+        "block_minutes": calendar.block_minutes,
+    }
 
     def on_event(event: Any) -> None:
         if event.info.name == "LogStartLine":
@@ -161,7 +178,7 @@ def run_dbt(
             "--log-path", str(log_dir),
             "--log-level", "none",
             "--log-level-file", "info",
-            "--vars", json.dumps({"studio_zone": studio_zone}),
+            "--vars", json.dumps(variables),
             "--no-use-colors-file",
             "--no-partial-parse",
         ]

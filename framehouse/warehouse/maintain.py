@@ -17,7 +17,7 @@ import psycopg
 
 from framehouse.progress import SILENT, Reporter
 from framehouse.warehouse.pool import Session, Warehouse
-from framehouse.windows import FINE
+from framehouse.windows import FINE, floor_utc
 
 SOURCES = ("attempts", "heartbeats")
 _FINE_A_ROUND = 192
@@ -44,7 +44,12 @@ class _Rollup:
     grain: str
     cells: str
     studio_zone: str
+    block_minutes: int
     recompute: str | None
+
+    @property
+    def width(self) -> timedelta:
+        return FINE if self.grain == "fine" else timedelta(minutes=self.block_minutes)
 
 
 #: Brings the cells of some buckets of a rollup up to date.
@@ -62,64 +67,66 @@ def maintain(warehouse: Warehouse, report: Reporter = SILENT) -> int:
 
     Safe to kill at any moment and to call as often as one likes.
     """
-    with warehouse.session() as session:
-        is_community = session.value("maintain.is_community")
-    if is_community:
-        return _with_session_lock(warehouse, report)
+    with warehouse.autocommit() as session:
+        if not session.value("maintain.try_lock"):
+            return 0
+        try:
+            return work_off(session, report)
+        finally:
+            # Closing the connection gives the lock back too, but some time after this returned.
+            with suppress(psycopg.Error):
+                session.value("maintain.unlock")
+
+
+def work_off(session: Session, report: Reporter = SILENT) -> int:
+    """Work off what waits now, though not what writers add meanwhile; the number of buckets recomputed.
+
+    `session` commits each statement by itself and holds the maintenance lock.
+    """
+    is_community = session.value("maintain.is_community")
+    newest = session.value("maintain.newest_mark")
+    total = session.records(Backlog, "maintain.backlog")[0].total
+    session.run("maintain.forget_below_fence")
     done = 0
-    total = backlog(warehouse).total
-    while recomputed := _apache_round(warehouse):
+    while recomputed := _community_round(session, newest) if is_community else _apache_round(session, newest):
         done += recomputed
         report.advance(done, max(total, done), f"{done} buckets")
     return done
 
 
-def _apache_round(warehouse: Warehouse) -> int:
-    with warehouse.session() as session:
-        # READ COMMITTED: the marks are read after the lock was got, the rows after the marks.
-        if not session.value("maintain.lock"):
-            return 0
-        session.run("maintain.forget_below_fence")
-        return _round(session, _recompute_apache)
+def _apache_round(session: Session, newest: int) -> int:
+    # READ COMMITTED: the rows are read after the marks, and the lock was got before both.
+    with session.transaction():
+        return _round(session, newest, _recompute_apache)
 
 
-def _with_session_lock(warehouse: Warehouse, report: Reporter) -> int:
-    done = 0
-    with warehouse.autocommit() as session:
-        if not session.value("maintain.lock_session"):
-            return 0
-        total = session.records(Backlog, "maintain.backlog")[0].total
-        session.run("maintain.forget_below_fence")
-        try:
-            while recomputed := _round(session, _refresh_community):
-                done += recomputed
-                report.advance(done, max(total, done), f"{done} buckets")
-        finally:
-            # Closing the connection gives the lock back too, but some time after this returned.
-            with suppress(psycopg.Error):
-                session.value("maintain.unlock_session")
-    return done
+def _community_round(session: Session, newest: int) -> int:
+    return _round(session, newest, _refresh_community)
 
 
-def _round(session: Session, recompute: _Recompute) -> int:
+def _round(session: Session, newest: int, recompute: _Recompute) -> int:
     """One bounded step of everything that waits; the number of buckets recomputed."""
     rollups = session.records(_Rollup, "maintain.rollups")
     done = 0
     for source in SOURCES:
         own = [rollup for rollup in rollups if rollup.source == source]
-        done += _touched_buckets(session, source, own, recompute)
+        done += _touched_buckets(session, source, newest, own, recompute)
         done += _touched_days(session, source, own, recompute)
     return done + _pending(session, rollups, recompute)
 
 
-def _touched_buckets(session: Session, source: str, rollups: list[_Rollup], recompute: _Recompute) -> int:
-    marks = session.rows("maintain.touched_buckets", {"source": source, "limit": _FINE_A_ROUND})
+def _touched_buckets(
+    session: Session, source: str, newest: int, rollups: list[_Rollup], recompute: _Recompute
+) -> int:
+    marks = session.rows(
+        "maintain.touched_buckets", {"source": source, "newest": newest, "limit": _FINE_A_ROUND}
+    )
     if not marks:
         return 0
     buckets = [mark["bucket"] for mark in marks]
-    for rollup in rollups:
-        if rollup.grain == "fine":
-            recompute(session, rollup, buckets)
+    for rollup in rollups:  # quarter hours before the blocks that are computed from them
+        if rollup.grain != "day":
+            recompute(session, rollup, sorted({floor_utc(bucket, rollup.width) for bucket in buckets}))
     zone = next((rollup.studio_zone for rollup in rollups if rollup.grain == "day"), None)
     # One statement each, and the days first: killed between them, a day is recomputed twice, never forgotten.
     session.run("maintain.add_touched_days", {"source": source, "buckets": buckets, "zone": zone})
@@ -142,7 +149,7 @@ def _touched_days(session: Session, source: str, rollups: list[_Rollup], recompu
 def _pending(session: Session, rollups: list[_Rollup], recompute: _Recompute) -> int:
     """A step of the first rollup's backfill that is not done, newest buckets first; fine ones before daily ones."""
     for rollup in rollups:
-        limit = _FINE_A_ROUND if rollup.grain == "fine" else _DAYS_A_ROUND
+        limit = _DAYS_A_ROUND if rollup.grain == "day" else _FINE_A_ROUND
         rows = session.rows("maintain.pending", {"rollup": rollup.name, "limit": limit})
         if rows:
             buckets = sorted(row["bucket"] for row in rows)
@@ -171,8 +178,8 @@ def _ranges(
     """Half-open ranges that cover the buckets, neighbours joined."""
     found: list[tuple[datetime, datetime]] = []
     for start in sorted(buckets):
-        if rollup.grain == "fine":
-            end = start + FINE
+        if rollup.grain != "day":
+            end = start + rollup.width
         else:
             end = session.value("maintain.next_day", {"day": start, "zone": rollup.studio_zone})
         if found and found[-1][1] == start and end - found[-1][0] <= timedelta(days=7):

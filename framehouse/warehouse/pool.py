@@ -110,6 +110,12 @@ class Session:
             "call refresh_continuous_aggregate(%s, %s, %s, force => true)", [cells, start, end]
         )
 
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing of what is done meanwhile, within a session that commits each statement by itself."""
+        with self._connection.transaction():
+            yield
+
     def commit(self) -> None:
         """Commit what was done so far; the session goes on in a new transaction."""
         self._connection.commit()

@@ -39,7 +39,7 @@ comment on table ops.touched_days is 'Studio days whose fine cells were recomput
 create table ops.rollups (
     name text primary key,
     source text not null,
-    grain text not null check (grain in ('fine', 'day')),
+    grain text not null check (grain in ('fine', 'block', 'day')),
     cells text not null,
     definition text not null,
     definition_hash text not null,
@@ -64,9 +64,12 @@ comment on table ops.pending_buckets is 'Buckets of a new rollup that its backfi
 create table ops.studio_settings (
     is_present boolean primary key default true check (is_present),
     studio_zone text not null,
+    block_minutes integer not null check (block_minutes in (15, 30, 60)),
     created_at timestamptz not null default now()
 );
 comment on table ops.studio_settings is 'Fixed at the first build: daily cells follow this zone.';
+comment on column ops.studio_settings.block_minutes is
+    'Length of the blocks that all days of this zone are made of, aligned to the UTC hour.';
 
 create table ops.builds (
     id bigint generated always as identity primary key,
@@ -158,6 +161,8 @@ comment on table ops.quarantine is 'Bodies that were refused, byte for byte, wit
 
 grant insert on ops.attempt_ledger, ops.touched_buckets to framehouse_ingest, framehouse_api;
 grant insert, update on ops.quarantine to framehouse_ingest, framehouse_api;
--- What metrics.read asks besides the rollups: which there are, whose days they follow, where the fence is.
+-- What metrics.read asks besides the rollups: which there are, whose days they follow, where the fence is, which cells
+-- are current.
 grant usage on schema ops to framehouse_analyst;
-grant select on ops.studio_settings, ops.retention, ops.rollups to framehouse_analyst;
+grant select on ops.studio_settings, ops.retention, ops.rollups, ops.touched_buckets, ops.touched_days,
+    ops.pending_buckets to framehouse_analyst;

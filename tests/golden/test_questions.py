@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from framehouse.metrics.compile import Question, histograms_sql, metrics_sql
+from framehouse.metrics.compile import Query, Question, histograms_query, metrics_query
 from framehouse.metrics.definitions import metric
-from framehouse.metrics.plan import Plan, State, plan
+from framehouse.metrics.plan import Marks, Plan, State, plan
 from framehouse.metrics.rollups import ATTEMPTS, HEARTBEATS, ROLLUPS, Source
 from framehouse.warehouse import Warehouse
 from framehouse.windows import Grain, Window
@@ -63,12 +63,21 @@ QUESTIONS = {
         source=HEARTBEATS,
     ),
 }
+UNMARKED = Marks()
+#: Two quarter hours of different days, a day whose quarter hours are done, and a backfill that has come to the 20th.
+MARKED = Marks(
+    touched={
+        "attempts": frozenset({MONTH.start + timedelta(hours=30), MONTH.start + timedelta(hours=100.25)})
+    },
+    touched_days={"attempts": frozenset({MONTH.start + timedelta(days=7)})},
+    pending={"attempts_by_worker_fine": frozenset({MONTH.start + timedelta(days=19)})},
+)
 each_question = pytest.mark.parametrize(("name", "question"), QUESTIONS.items(), ids=QUESTIONS.keys())
 
 
-def compiled(question: Question) -> dict[str, str]:
+def compiled(question: Question, marks: Marks = UNMARKED) -> dict[str, Query]:
     """The statements that answer a question on a warehouse whose studio is in UTC, by their kind."""
-    state = State("UTC", None, {rollup.name: None for rollup in ROLLUPS})
+    state = State("UTC", None, {rollup.name: None for rollup in ROLLUPS}, marks)
 
     def planned(parts: frozenset[str]) -> Plan:
         return plan(
@@ -81,11 +90,30 @@ def compiled(question: Question) -> dict[str, str]:
             zone_name=question.zone_name,
         )
 
-    found = {"metrics": metrics_sql(question, planned(frozenset(question.parts())))}
+    found = {"metrics": metrics_query(question, planned(question.parts()))}
     if question.quantiles:
-        histograms = frozenset(part.name for part in question.histograms().values())
-        found["histograms"] = histograms_sql(question, planned(histograms))
+        found["histograms"] = histograms_query(question, planned(question.histograms()))
     return found
+
+
+def shown(queries: dict[str, Query]) -> str:
+    """Statements and their parameters, to be read."""
+    return "\n\n".join(
+        "\n".join(
+            [
+                f"-- {kind}",
+                *(f"-- {name}: {_plain(value)}" for name, value in query.params.items()),
+                pretty(query.text) + ";",
+            ]
+        )
+        for kind, query in queries.items()
+    )
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 @pytest.fixture(scope="module")
@@ -112,17 +140,21 @@ def studio(server: TestServer) -> Iterator[Warehouse]:
 
 @each_question
 def test_the_sql_of_a_question(golden: Golden, name: str, question: Question) -> None:
-    texts = compiled(question)
-    golden(f"questions/{name}.sql", "\n\n".join(f"-- {kind}\n{pretty(sql)};" for kind, sql in texts.items()))
+    golden(f"questions/{name}.sql", shown(compiled(question)))
+
+
+@pytest.mark.parametrize("name", ["cost_by_workflow", "quarter_hours_of_a_worker"])
+def test_the_sql_where_buckets_are_marked(golden: Golden, name: str) -> None:
+    golden(f"marked/{name}.sql", shown(compiled(QUESTIONS[name], MARKED)))
 
 
 @each_question
 def test_the_sql_runs(studio: Warehouse, name: str, question: Question) -> None:
-    for sql in compiled(question).values():
+    for query in [*compiled(question).values(), *compiled(question, MARKED).values()]:
         with studio.session(is_snapshot=True) as session:
-            plain = session.table(sql)
+            plain = session.table(query.text, query.params)
         with studio.session(is_snapshot=True) as session:
-            assert session.table(pretty(sql)) == plain
+            assert session.table(pretty(query.text), query.params) == plain
         keys = (["bucket"] if question.grain else []) + [*question.by]
         assert plain[0][: len(keys)] == keys
         if not keys:
@@ -137,3 +169,4 @@ def test_compiling_twice_gives_the_same_text(name: str, question: Question) -> N
 def test_no_golden_file_is_left_over() -> None:
     kept = {path.stem for path in Path(FOLDER / "questions").glob("*.sql")}
     assert kept == set(QUESTIONS)
+    assert {path.stem for path in Path(FOLDER / "marked").glob("*.sql")} <= set(QUESTIONS)

@@ -93,7 +93,8 @@ def test_a_rollup_over_a_finer_one_finds_its_parts_there(rollup: Rollup) -> None
     if rollup.finer is None:
         return
     [finer] = [candidate for candidate in ROLLUPS if candidate.name == rollup.finer]
-    assert finer.grain is Grain.FINE
+    order = [Grain.FINE, Grain.HOUR, Grain.DAY]
+    assert order.index(finer.grain) < order.index(rollup.grain)
     assert finer.source is rollup.source
     assert rollup.part_names <= finer.part_names
     assert set(rollup.dimensions) <= set(finer.dimensions)

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framehouse.errors import NoAnswerError, QueryError
-from framehouse.metrics.plan import Plan, State, plan
+from framehouse.metrics.plan import Marks, Plan, State, plan
 from framehouse.metrics.rollups import ATTEMPTS, HEARTBEATS, ROLLUPS, Source
-from framehouse.windows import FINE, Grain, Window, midnight, zone
+from framehouse.windows import FINE, Grain, Window, block_minutes, floor_utc, midnight, zone
 
 ALL: dict[str, datetime | None] = {rollup.name: None for rollup in ROLLUPS}
 ZONES = [
@@ -74,9 +74,10 @@ def asked(
     grain: Grain | None = None,
     zone_name: str | None = None,
     is_raw: bool = False,
+    marks: Marks | None = Marks(),  # noqa: B008 - it is frozen
 ) -> Plan:
     window = Window(datetime.fromisoformat(start), datetime.fromisoformat(end))
-    state = State(studio, raw_from, built)
+    state = State(studio, raw_from, built, marks, block_minutes(zone(studio)))
     return plan(
         source,
         frozenset(by),
@@ -96,6 +97,8 @@ def asked(
     st.sampled_from(ZONES),
     st.sampled_from([None, *Grain]),
     st.booleans(),
+    st.frozensets(edges(), max_size=4),
+    st.frozensets(edges(), max_size=2),
 )
 def test_arms_cover_the_window_once(
     window: Window,
@@ -104,14 +107,21 @@ def test_arms_cover_the_window_once(
     asked_in: str,
     grain: Grain | None,
     is_raw: bool,
+    written: frozenset[datetime],
+    recomputed: frozenset[datetime],
 ) -> None:
     source, dimensions, parts = question
+    tz = zone(studio)
+    marks = Marks(
+        {source.name: frozenset(floor_utc(at, FINE) for at in written)},
+        {source.name: frozenset(midnight(at.astimezone(tz).date(), tz) for at in recomputed)},
+    )
     found = plan(
         source,
         dimensions,
         parts,
         window,
-        state=State(studio, None, dict.fromkeys(ALL)),
+        state=State(studio, None, dict.fromkeys(ALL), marks, block_minutes(tz)),
         grain=grain,
         zone_name=asked_in,
         is_raw=is_raw,
@@ -123,11 +133,13 @@ def test_arms_cover_the_window_once(
         reached = arm.window.end
     assert reached == window.end
 
-    tz = zone(studio)
     for arm in found.arms:
         if arm.rollup is None:
             continue
         assert arm.rollup.source is source
+        assert not [at for at in written if at in arm.window]
+        if arm.rollup.grain is Grain.DAY:
+            assert not [at for at in recomputed if at in arm.window]
         assert dimensions <= set(arm.rollup.dimensions)
         assert parts <= arm.rollup.part_names
         for edge in (arm.window.start, arm.window.end):
@@ -139,7 +151,7 @@ def test_arms_cover_the_window_once(
     if is_raw:
         assert {arm.name for arm in found.arms} <= {"raw"}
     if grain in {Grain.FINE, Grain.HOUR} or (grain is not None and asked_in != studio):
-        assert all(arm.rollup is None or arm.rollup.grain is Grain.FINE for arm in found.arms)
+        assert all(arm.rollup is None or arm.rollup.grain is not Grain.DAY for arm in found.arms)
 
 
 @given(windows, questions, st.sampled_from(ZONES), instants)
@@ -151,10 +163,15 @@ def test_no_answer_exactly_where_raw_is_needed_below_the_fence(
 ) -> None:
     source, dimensions, parts = question
     free = plan(
-        source, dimensions, parts, window, state=State(studio, None, dict.fromkeys(ALL)), zone_name=studio
+        source,
+        dimensions,
+        parts,
+        window,
+        state=State(studio, None, dict.fromkeys(ALL), block_minutes=block_minutes(zone(studio))),
+        zone_name=studio,
     )
     needs_dropped = any(arm.rollup is None and arm.window.start < raw_from for arm in free.arms)
-    state = State(studio, raw_from, dict.fromkeys(ALL))
+    state = State(studio, raw_from, dict.fromkeys(ALL), block_minutes=block_minutes(zone(studio)))
     if needs_dropped:
         with pytest.raises(NoAnswerError, match="was dropped"):
             plan(source, dimensions, parts, window, state=state, zone_name=studio)
@@ -166,16 +183,20 @@ def test_whole_days_come_from_daily_cells_and_edges_from_finer_ones() -> None:
     found = asked("2026-03-01T22:37:12.345678+00:00", "2026-03-05T01:20:00+00:00", by=("workflow",))
     assert names(found) == [
         "raw",
-        "attempts_by_workflow_fine",
-        "attempts_by_workflow_daily",
-        "attempts_by_workflow_fine",
+        "attempt_totals_by_workflow_fine",
+        "attempt_totals_by_workflow_hourly",
+        "attempt_totals_by_workflow_daily",
+        "attempt_totals_by_workflow_hourly",
+        "attempt_totals_by_workflow_fine",
         "raw",
     ]
     assert [arm.window.start.isoformat() for arm in found.arms] == [
         "2026-03-01T22:37:12.345678+00:00",
         "2026-03-01T22:45:00+00:00",
+        "2026-03-01T23:00:00+00:00",
         "2026-03-02T00:00:00+00:00",
         "2026-03-05T00:00:00+00:00",
+        "2026-03-05T01:00:00+00:00",
         "2026-03-05T01:15:00+00:00",
     ]
     assert found.why_raw == "the window begins or ends inside the rollup's buckets"
@@ -183,22 +204,23 @@ def test_whole_days_come_from_daily_cells_and_edges_from_finer_ones() -> None:
 
 def test_the_studio_day_decides_where_daily_cells_begin() -> None:
     found = asked("2026-03-01T00:00:00+05:45", "2026-03-03T00:00:00+05:45", studio="Asia/Kathmandu")
-    assert names(found) == ["attempts_by_workflow_daily"]
+    assert names(found) == ["attempt_totals_by_workflow_daily"]
     assert found.why_raw is None
     found = asked("2026-03-01T00:00:00+00:00", "2026-03-03T00:00:00+00:00", studio="Asia/Kathmandu")
     assert names(found) == [
-        "attempts_by_worker_fine",
-        "attempts_by_workflow_daily",
-        "attempts_by_worker_fine",
+        "attempt_totals_by_workflow_hourly",
+        "attempt_totals_by_workflow_daily",
+        "attempt_totals_by_workflow_hourly",
     ]
 
 
 @pytest.mark.parametrize(
     ("by", "parts", "expected"),
     [
-        ((), COUNT, "attempts_by_workflow_daily"),
-        (("tier",), COUNT, "attempts_by_workflow_daily"),
-        (("workflow",), COUNT, "attempts_by_workflow_daily"),
+        ((), COUNT, "attempt_totals_by_workflow_daily"),
+        (("tier",), COUNT, "attempt_totals_by_workflow_daily"),
+        (("workflow",), COUNT, "attempt_totals_by_workflow_daily"),
+        (("workflow",), frozenset({"rtf_max"}), "attempts_by_workflow_daily"),
         (("worker",), COUNT, "attempts_by_worker_workflow_daily"),
         (("worker", "tier"), COUNT, "attempts_by_worker_workflow_daily"),
         (("workflow", "tier"), BINS, "attempt_quantiles_by_workflow_daily"),
@@ -218,11 +240,37 @@ def test_quarters_and_hours_come_from_fine_cells(grain: Grain) -> None:
 
 
 @pytest.mark.parametrize("grain", [Grain.DAY, Grain.WEEK, Grain.MONTH])
-def test_other_peoples_days_come_from_fine_cells(grain: Grain) -> None:
+def test_other_peoples_days_come_from_cells_that_they_are_made_of(grain: Grain) -> None:
     week = ("2026-03-01T00:00:00+00:00", "2026-03-08T00:00:00+00:00")
-    assert names(asked(*week, grain=grain)) == ["attempts_by_workflow_daily"]
-    other = asked(*week, by=("workflow",), grain=grain, zone_name="Asia/Kolkata")
-    assert names(other) == ["attempts_by_workflow_fine"]
+    assert names(asked(*week, grain=grain)) == ["attempt_totals_by_workflow_daily"]
+    other = asked(*week, by=("workflow",), grain=grain, zone_name="America/New_York")
+    assert names(other) == ["attempt_totals_by_workflow_hourly"]
+    half = asked(*week, by=("workflow",), grain=grain, zone_name="Asia/Kolkata")
+    assert names(half) == ["attempt_totals_by_workflow_fine"]
+
+
+def test_touched_buckets_are_read_from_finer_cells_and_raw() -> None:
+    at = datetime(2026, 3, 3, 7, 15, tzinfo=UTC)
+    days = ("2026-03-01T00:00:00+00:00", "2026-03-08T00:00:00+00:00")
+    found = asked(*days, by=("workflow",), marks=Marks({"attempts": frozenset({at})}))
+    daily, hourly, fine = (f"attempt_totals_by_workflow_{grain}" for grain in ("daily", "hourly", "fine"))
+    assert names(found) == [daily, hourly, fine, "raw", fine, hourly, daily]
+    assert found.arms[3].window == Window(at, at + FINE)
+    assert found.why_raw == "rows came since the rollup's cells were computed"
+    day = asked(
+        *days,
+        by=("workflow",),
+        marks=Marks(touched_days={"attempts": frozenset({at.replace(hour=0, minute=0)})}),
+    )
+    assert names(day) == [daily, hourly, daily]
+    backfill = Marks(pending={daily: frozenset({at.replace(hour=0, minute=0)})})
+    assert names(asked(*days, by=("workflow",), marks=backfill)) == [
+        daily,
+        "attempts_by_workflow_daily",
+        daily,
+    ]
+    assert names(asked(*days, by=("workflow",), marks=None)) == [daily]
+    assert not asked(*days, by=("workflow",), marks=None).are_cells_current
 
 
 @pytest.mark.parametrize(
@@ -244,7 +292,7 @@ def test_a_plan_says_why_it_reads_raw(
 
 def test_the_rollup_with_the_fewest_dimensions_answers() -> None:
     """A total adds up fewer cells of the workers' rollup than of the workflows'."""
-    found = asked("2026-03-01T00:00:00+00:00", "2026-03-08T00:00:00+00:00", grain=Grain.HOUR)
+    found = asked("2026-03-01T00:00:00+00:00", "2026-03-08T00:00:00+00:00", grain=Grain.FINE)
     assert names(found) == ["attempts_by_worker_fine"]
 
 
@@ -257,7 +305,11 @@ def test_what_is_not_built_is_not_read() -> None:
 def test_a_rollup_answers_from_where_it_is_complete() -> None:
     """One that was built after raw data had been dropped knows nothing of what was before."""
     since = datetime(2026, 3, 2, 5, 10, tzinfo=UTC)
-    built = ALL | {"attempts_by_workflow_fine": since, "attempts_by_workflow_daily": since}
+    built = {
+        "attempts_by_workflow_fine": since,
+        "attempts_by_workflow_daily": since,
+        "attempts_by_worker_fine": None,
+    }
     month = ("2026-03-01T00:00:00+00:00", "2026-04-01T00:00:00+00:00")
     found = asked(*month, by=("workflow",), built=built)
     assert names(found) == ["raw", "attempts_by_workflow_fine", "attempts_by_workflow_daily"]
@@ -268,6 +320,12 @@ def test_a_rollup_answers_from_where_it_is_complete() -> None:
     with pytest.raises(NoAnswerError):
         asked(*month, by=("workflow",), built=built, raw_from=since)
     assert "raw" not in names(asked(*month, by=("worker",), built=built, raw_from=since))
+    # An older shape with the same parts answers for what a newer one does not know.
+    renewed = ALL | {f"attempt_totals_by_workflow_{grain}": since for grain in ("fine", "hourly", "daily")}
+    assert names(asked(*month, by=("workflow",), built=renewed, raw_from=since)) == [
+        "attempts_by_workflow_daily",
+        "attempt_totals_by_workflow_daily",
+    ]
 
 
 def test_an_empty_window_reads_nothing() -> None:

@@ -233,7 +233,7 @@ def test_naming_lists_every_rollup_and_its_dimensions() -> None:
     for line in section(NAMING, "## Rollups and their parts").splitlines():
         if match := re.match(r"^\| `rollup\.(\w+)` \| ([\w, ]+) \| ([\w ]+) \|$", line):
             told[match[1]] = (tuple(match[2].split(", ")), match[3])
-    grains = {"15min": "15 minutes", "day": "studio day"}
+    grains = {"15min": "15 minutes", "hour": "block", "day": "studio day"}
     assert told == {r.name: (r.dimensions, grains[r.grain.value]) for r in ROLLUPS}
 
 

@@ -14,7 +14,7 @@ from psycopg.rows import tuple_row
 from framehouse.metrics.quantities import Merge, Part
 from framehouse.metrics.rollups import ROLLUPS
 from framehouse.warehouse import Warehouse
-from framehouse.windows import Grain
+from framehouse.windows import Grain, block_minutes, zone
 from ingest.body import elements
 from ingest.heartbeats import write_heartbeats
 from ingest.verdict import Reach, Status
@@ -50,11 +50,11 @@ def exact(url: str, *, zone_name: str = "UTC", since: str = "-infinity") -> None
 def _difference_sql(name: str, zone_name: str) -> str:
     [rollup] = [rollup for rollup in ROLLUPS if rollup.name == name]
     time = rollup.source.time
-    bucket = (
-        f"time_bucket(interval '15 minutes', {time})"
-        if rollup.grain is Grain.FINE
-        else f"time_bucket(interval '1 day', {time}, '{zone_name}')"
-    )
+    bucket = {
+        Grain.FINE: f"time_bucket(interval '15 minutes', {time})",
+        Grain.HOUR: f"time_bucket(interval '{block_minutes(zone(zone_name))} minutes', {time})",
+        Grain.DAY: f"time_bucket(interval '1 day', {time}, '{zone_name}')",
+    }[rollup.grain]
     keys = [rollup.source.dimensions[dimension] for dimension in rollup.dimensions]
     parts = {f"p{n}": part for n, part in enumerate(rollup.parts)}
     raw = ", ".join(

@@ -22,7 +22,7 @@ select
     coalesce(sum(d.output_mb_per_segment_ln_count), 0)::bigint as disk_ln_count,
     sum(d.output_mb_per_segment_ln_sum) as disk_ln_sum,
     sum(d.output_mb_per_segment_ln_sumsq) as disk_ln_sumsq
-from rollup.attempts_by_workflow_daily as d
+from rollup.attempt_totals_by_workflow_daily as d
 join studio.workflows as workflows on workflows.id = d.workflow_id
 left join studio.resolution_tiers as tiers on tiers.id = d.tier_id
 where d.workflow_id = any(array(select id from studio.workflows where name = any(%(workflows)s)))

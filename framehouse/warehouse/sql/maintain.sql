@@ -1,17 +1,20 @@
 -- name: is_community
 select current_setting('timescaledb.license') = 'timescale';
 
--- name: lock
-select pg_try_advisory_xact_lock(hashtext('framehouse.maintain'));
-
--- name: lock_session
+-- name: try_lock
+-- Held by a session: one maintainer of a database at a time.
 select pg_try_advisory_lock(hashtext('framehouse.maintain'));
 
--- name: unlock_session
+-- name: unlock
 select pg_advisory_unlock(hashtext('framehouse.maintain'));
 
+-- name: newest_mark
+select coalesce(max(id), 0) from ops.touched_buckets;
+
 -- name: rollups
-select name, source, grain, cells, studio_zone, recompute from ops.rollups order by grain desc, created_at, name;
+select name, source, grain, cells, studio_zone, recompute, (select block_minutes from ops.studio_settings)
+from ops.rollups
+order by array_position(array['fine', 'block', 'day'], grain), created_at, name;
 
 -- name: forget_below_fence
 with fine as (delete from ops.touched_buckets where bucket < (select raw_from from ops.retention)),
@@ -20,7 +23,8 @@ select;
 
 -- name: touched_buckets
 select bucket, array_agg(id) as ids
-from (select id, bucket from ops.touched_buckets where source = %(source)s order by id limit 50000) as oldest
+from (select id, bucket from ops.touched_buckets
+      where source = %(source)s and id <= %(newest)s order by id limit 50000) as oldest
 group by bucket
 order by bucket
 limit %(limit)s;
@@ -58,11 +62,11 @@ select (select count(*) from ops.touched_buckets) as touched_buckets,
 -- name: next_day
 select time_bucket(interval '1 day', %(day)s::timestamptz + interval '26 hours', %(zone)s::text);
 
--- name: studio_zone
-select studio_zone from ops.studio_settings;
+-- name: calendar
+select studio_zone, block_minutes from ops.studio_settings;
 
--- name: fix_studio_zone
-insert into ops.studio_settings (studio_zone) values (%s) on conflict do nothing;
+-- name: fix_calendar
+insert into ops.studio_settings (studio_zone, block_minutes) values (%s, %s) on conflict do nothing;
 
 -- name: is_zone
 select exists (select from pg_timezone_names where name = %s);

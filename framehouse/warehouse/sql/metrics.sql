@@ -1,7 +1,26 @@
 -- name: state
+-- What there is, and which buckets near a window [start, end) are marked (null: more than the limit).
+with fence as (select raw_from from ops.retention),
+marks as (
+    select distinct 'touched' as kind, source as name, bucket from ops.touched_buckets
+    where bucket >= %(start)s::timestamptz - interval '2 days' and bucket < %(end)s
+        and bucket >= (select raw_from from fence)
+    union all
+    select distinct 'day', source, bucket from ops.touched_days
+    where bucket >= %(start)s::timestamptz - interval '2 days' and bucket < %(end)s
+        and bucket >= (select raw_from from fence)
+    union all
+    select 'pending', rollup, bucket from ops.pending_buckets
+    where bucket >= %(start)s::timestamptz - interval '2 days' and bucket < %(end)s
+    limit %(limit)s + 1
+)
 select (select studio_zone from ops.studio_settings) as studio_zone,
-       (select nullif(raw_from, '-infinity') from ops.retention) as raw_from,
-       coalesce((select jsonb_object_agg(name, nullif(complete_from, '-infinity')) from ops.rollups), '{}') as built;
+       (select block_minutes from ops.studio_settings) as block_minutes,
+       (select nullif(raw_from, '-infinity') from fence) as raw_from,
+       coalesce((select jsonb_object_agg(name, nullif(complete_from, '-infinity')) from ops.rollups), '{}') as built,
+       (select case when count(*) <= %(limit)s
+                    then coalesce(jsonb_agg(jsonb_build_array(kind, name, bucket)), '[]') end
+        from marks) as marks;
 
 -- name: ids
 select 'workflow' as kind, name, id from studio.workflows where name = any(%(workflow)s)

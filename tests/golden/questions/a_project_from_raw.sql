@@ -1,4 +1,6 @@
 -- metrics
+-- start_0: 2026-03-01T00:00:00+00:00
+-- end_0: 2026-04-01T00:00:00+00:00
 SELECT
   answer.bucket,
   project_names.name AS project,
@@ -25,8 +27,8 @@ FROM (
         outcome = 'succeeded') AS succeeded_count
     FROM telemetry.performance_metrics
     WHERE
-      finished_at >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
-      AND finished_at < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      finished_at >= CAST(%(start_0)s AS TIMESTAMPTZ)
+      AND finished_at < CAST(%(end_0)s AS TIMESTAMPTZ)
     GROUP BY
       DATE_TRUNC('MONTH', finished_at, 'UTC'),
       project_id,

@@ -1,4 +1,6 @@
 -- metrics
+-- start_0: 2026-03-01T00:00:00+00:00
+-- end_0: 2026-03-01T00:00:00+00:00
 SELECT
   answer.attempt_count
 FROM (
@@ -9,8 +11,8 @@ FROM (
       COUNT(*) AS attempt_count
     FROM telemetry.performance_metrics
     WHERE
-      finished_at >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
-      AND finished_at < CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      finished_at >= CAST(%(start_0)s AS TIMESTAMPTZ)
+      AND finished_at < CAST(%(end_0)s AS TIMESTAMPTZ)
     HAVING
       COUNT(*) > 0
   ) AS parts

@@ -1,4 +1,6 @@
 -- metrics
+-- start_0: 2026-03-01T00:00:00+00:00
+-- end_0: 2026-04-01T00:00:00+00:00
 SELECT
   workflow_names.name AS workflow,
   answer.gpu_hours,
@@ -16,10 +18,10 @@ FROM (
       gpu_seconds_sum,
       succeeded_count,
       wall_seconds_sum
-    FROM rollup.attempts_by_workflow_daily
+    FROM rollup.attempt_totals_by_workflow_daily_cells
     WHERE
-      bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
-      AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      bucket >= CAST(%(start_0)s AS TIMESTAMPTZ)
+      AND bucket < CAST(%(end_0)s AS TIMESTAMPTZ)
   ) AS parts
   GROUP BY
     parts.workflow_id

@@ -1,4 +1,6 @@
 -- metrics
+-- start_0: 2026-03-01T00:00:00+00:00
+-- end_0: 2026-04-01T00:00:00+00:00
 SELECT
   answer.bucket,
   worker_names.name AS worker,
@@ -18,10 +20,10 @@ FROM (
       worker_id,
       attempt_count,
       failed_count
-    FROM rollup.attempts_by_worker_fine
+    FROM rollup.attempts_by_worker_fine_cells
     WHERE
-      bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
-      AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      bucket >= CAST(%(start_0)s AS TIMESTAMPTZ)
+      AND bucket < CAST(%(end_0)s AS TIMESTAMPTZ)
   ) AS parts
   GROUP BY
     parts.bucket,

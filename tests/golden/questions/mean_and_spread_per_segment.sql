@@ -1,4 +1,8 @@
 -- metrics
+-- start_0: 2026-03-01T00:00:00+00:00
+-- end_0: 2026-04-01T00:00:00+00:00
+-- workflow: 1, 2
+-- tier: 1
 SELECT
   workflow_names.name AS workflow,
   answer.avg_wall_seconds_per_segment,
@@ -25,13 +29,17 @@ FROM (
       wall_seconds_per_segment_count,
       wall_seconds_per_segment_sum,
       wall_seconds_per_segment_sumsq
-    FROM rollup.attempts_by_workflow_daily
+    FROM rollup.attempts_by_workflow_daily_cells
     WHERE
-      bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
-      AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
-      AND workflow_id IN (1, 2)
+      bucket >= CAST(%(start_0)s AS TIMESTAMPTZ)
+      AND bucket < CAST(%(end_0)s AS TIMESTAMPTZ)
+      AND workflow_id = ANY(
+        CAST(%(workflow)s AS INT[])
+      )
       AND (
-        tier_id IN (1) OR tier_id IS NULL
+        tier_id = ANY(
+          CAST(%(tier)s AS INT[])
+        ) OR tier_id IS NULL
       )
   ) AS parts
   GROUP BY

@@ -1,4 +1,7 @@
 -- metrics
+-- start_0: 2026-03-01T00:00:00+00:00
+-- end_0: 2026-04-01T00:00:00+00:00
+-- outcome: failed
 SELECT
   answer.attempt_count
 FROM (
@@ -9,10 +12,12 @@ FROM (
       COUNT(*) AS attempt_count
     FROM telemetry.performance_metrics
     WHERE
-      finished_at >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
-      AND finished_at < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      finished_at >= CAST(%(start_0)s AS TIMESTAMPTZ)
+      AND finished_at < CAST(%(end_0)s AS TIMESTAMPTZ)
       AND variant IS NULL
-      AND outcome IN ('failed')
+      AND outcome = ANY(
+        CAST(%(outcome)s AS TEXT[])
+      )
     HAVING
       COUNT(*) > 0
   ) AS parts

@@ -1,4 +1,6 @@
 -- metrics
+-- start_0: 2026-03-01T00:00:00+00:00
+-- end_0: 2026-04-01T00:00:00+00:00
 SELECT
   answer.bucket,
   answer.max_queue_wait_seconds,
@@ -18,10 +20,10 @@ FROM (
       queue_wait_seconds_count,
       queue_wait_seconds_max,
       queue_wait_seconds_min
-    FROM rollup.attempts_by_workflow_daily
+    FROM rollup.attempts_by_workflow_daily_cells
     WHERE
-      bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
-      AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      bucket >= CAST(%(start_0)s AS TIMESTAMPTZ)
+      AND bucket < CAST(%(end_0)s AS TIMESTAMPTZ)
   ) AS parts
   GROUP BY
     parts.bucket
@@ -30,6 +32,8 @@ ORDER BY
   1;
 
 -- histograms
+-- start_0: 2026-03-01T00:00:00+00:00
+-- end_0: 2026-04-01T00:00:00+00:00
 SELECT
   answer.bucket,
   answer.queue_wait_seconds_bins,
@@ -61,10 +65,10 @@ FROM (
         SELECT
           DATE_TRUNC('DAY', bucket, 'UTC') AS bucket,
           queue_wait_seconds_histogram
-        FROM rollup.attempt_quantiles_by_workflow_daily
+        FROM rollup.attempt_quantiles_by_workflow_daily_cells
         WHERE
-          bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
-          AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+          bucket >= CAST(%(start_0)s AS TIMESTAMPTZ)
+          AND bucket < CAST(%(end_0)s AS TIMESTAMPTZ)
       ) AS parts
     ) AS bins
     WHERE

@@ -1,4 +1,6 @@
 -- metrics
+-- start_0: 2026-03-01T00:00:00+00:00
+-- end_0: 2026-04-01T00:00:00+00:00
 SELECT
   workflow_names.name AS workflow,
   "answer"."_rtf_count",
@@ -25,10 +27,10 @@ FROM (
       wall_seconds_count,
       wall_seconds_max,
       wall_seconds_min
-    FROM rollup.attempts_by_workflow_daily
+    FROM rollup.attempts_by_workflow_daily_cells
     WHERE
-      bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
-      AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      bucket >= CAST(%(start_0)s AS TIMESTAMPTZ)
+      AND bucket < CAST(%(end_0)s AS TIMESTAMPTZ)
   ) AS parts
   GROUP BY
     parts.workflow_id
@@ -39,6 +41,8 @@ ORDER BY
   1;
 
 -- histograms
+-- start_0: 2026-03-01T00:00:00+00:00
+-- end_0: 2026-04-01T00:00:00+00:00
 SELECT
   workflow_names.name AS workflow,
   answer.wall_seconds_bins,
@@ -79,10 +83,10 @@ FROM (
           workflow_id,
           wall_seconds_histogram,
           rtf_histogram
-        FROM rollup.attempt_quantiles_by_workflow_daily
+        FROM rollup.attempt_quantiles_by_workflow_daily_cells
         WHERE
-          bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
-          AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+          bucket >= CAST(%(start_0)s AS TIMESTAMPTZ)
+          AND bucket < CAST(%(end_0)s AS TIMESTAMPTZ)
       ) AS parts
     ) AS bins
     WHERE

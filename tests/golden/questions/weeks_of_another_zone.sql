@@ -1,4 +1,6 @@
 -- metrics
+-- start_0: 2026-03-01T00:00:00+00:00
+-- end_0: 2026-04-01T00:00:00+00:00
 SELECT
   answer.bucket,
   answer.segment_count
@@ -10,10 +12,10 @@ FROM (
     SELECT
       DATE_TRUNC('WEEK', bucket, 'America/New_York') AS bucket,
       segment_count_sum
-    FROM rollup.attempts_by_worker_fine
+    FROM rollup.attempt_totals_by_workflow_hourly_cells
     WHERE
-      bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
-      AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
+      bucket >= CAST(%(start_0)s AS TIMESTAMPTZ)
+      AND bucket < CAST(%(end_0)s AS TIMESTAMPTZ)
   ) AS parts
   GROUP BY
     parts.bucket

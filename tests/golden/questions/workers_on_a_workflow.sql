@@ -1,4 +1,7 @@
 -- metrics
+-- start_0: 2026-03-01T00:00:00+00:00
+-- end_0: 2026-04-01T00:00:00+00:00
+-- workflow: 1
 SELECT
   worker_names.name AS worker,
   workflow_names.name AS workflow,
@@ -14,11 +17,13 @@ FROM (
       workflow_id,
       gpu_seconds_count,
       gpu_seconds_sum
-    FROM rollup.attempts_by_worker_workflow_daily
+    FROM rollup.attempts_by_worker_workflow_daily_cells
     WHERE
-      bucket >= CAST('2026-03-01T00:00:00+00:00' AS TIMESTAMPTZ)
-      AND bucket < CAST('2026-04-01T00:00:00+00:00' AS TIMESTAMPTZ)
-      AND workflow_id IN (1)
+      bucket >= CAST(%(start_0)s AS TIMESTAMPTZ)
+      AND bucket < CAST(%(end_0)s AS TIMESTAMPTZ)
+      AND workflow_id = ANY(
+        CAST(%(workflow)s AS INT[])
+      )
   ) AS parts
   GROUP BY
     parts.worker_id,

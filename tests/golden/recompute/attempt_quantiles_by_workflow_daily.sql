@@ -73,11 +73,14 @@ CROSS JOIN LATERAL (
       TRUE AND dependency_wait_seconds > 0 AND dependency_wait_seconds < 'Infinity') AS dependency_wait_seconds_histogram
   FROM "telemetry"."performance_metrics"
   WHERE
-    finished_at >= touched.bucket - INTERVAL '2 HOURS'
-    AND finished_at < touched.bucket + INTERVAL '28 HOURS'
-    AND TIME_BUCKET(INTERVAL '1 DAY', finished_at, 'UTC') = touched.bucket
+    finished_at >= touched.bucket
+    AND finished_at < TIME_BUCKET(INTERVAL '1 DAY', touched.bucket + INTERVAL '36 HOURS', 'UTC')
   GROUP BY
     1,
     2,
     3
-) AS computed;
+) AS computed
+ORDER BY
+  1,
+  2,
+  3;

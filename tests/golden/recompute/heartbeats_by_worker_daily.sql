@@ -27,10 +27,12 @@ CROSS JOIN LATERAL (
     SUM(offline_seconds_sum) AS offline_seconds_sum
   FROM "rollup"."heartbeats_by_worker_fine"
   WHERE
-    bucket >= touched.bucket - INTERVAL '2 HOURS'
-    AND bucket < touched.bucket + INTERVAL '28 HOURS'
-    AND TIME_BUCKET(INTERVAL '1 DAY', bucket, 'UTC') = touched.bucket
+    bucket >= touched.bucket
+    AND bucket < TIME_BUCKET(INTERVAL '1 DAY', touched.bucket + INTERVAL '36 HOURS', 'UTC')
   GROUP BY
     1,
     2
-) AS computed;
+) AS computed
+ORDER BY
+  1,
+  2;

@@ -35,4 +35,7 @@ CROSS JOIN LATERAL (
   GROUP BY
     1,
     2
-) AS computed;
+) AS computed
+ORDER BY
+  1,
+  2;

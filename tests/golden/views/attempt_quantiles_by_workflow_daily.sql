@@ -79,5 +79,5 @@ UNION ALL
             histogram(ln(performance_metrics.queue_wait_seconds), '-6.907755'::numeric::double precision, 13.572245::double precision, 1024) FILTER (WHERE true AND performance_metrics.queue_wait_seconds > 0::double precision AND performance_metrics.queue_wait_seconds < 'Infinity'::double precision) AS queue_wait_seconds_histogram,
             histogram(ln(performance_metrics.dependency_wait_seconds), '-6.907755'::numeric::double precision, 13.572245::double precision, 1024) FILTER (WHERE true AND performance_metrics.dependency_wait_seconds > 0::double precision AND performance_metrics.dependency_wait_seconds < 'Infinity'::double precision) AS dependency_wait_seconds_histogram
            FROM telemetry.performance_metrics
-          WHERE performance_metrics.finished_at >= (touched.bucket - '02:00:00'::interval) AND performance_metrics.finished_at < (touched.bucket + '28:00:00'::interval) AND time_bucket('1 day'::interval, performance_metrics.finished_at, 'UTC'::text) = touched.bucket
+          WHERE performance_metrics.finished_at >= touched.bucket AND performance_metrics.finished_at < time_bucket('1 day'::interval, touched.bucket + '36:00:00'::interval, 'UTC'::text)
           GROUP BY (time_bucket('1 day'::interval, performance_metrics.finished_at, 'UTC'::text)), performance_metrics.workflow_id, performance_metrics.tier_id) computed;

@@ -52,5 +52,5 @@ UNION ALL
             sum(heartbeats_by_worker_fine.idle_seconds_sum) AS idle_seconds_sum,
             sum(heartbeats_by_worker_fine.offline_seconds_sum) AS offline_seconds_sum
            FROM rollup.heartbeats_by_worker_fine
-          WHERE heartbeats_by_worker_fine.bucket >= (touched.bucket - '02:00:00'::interval) AND heartbeats_by_worker_fine.bucket < (touched.bucket + '28:00:00'::interval) AND time_bucket('1 day'::interval, heartbeats_by_worker_fine.bucket, 'UTC'::text) = touched.bucket
+          WHERE heartbeats_by_worker_fine.bucket >= touched.bucket AND heartbeats_by_worker_fine.bucket < time_bucket('1 day'::interval, touched.bucket + '36:00:00'::interval, 'UTC'::text)
           GROUP BY (time_bucket('1 day'::interval, heartbeats_by_worker_fine.bucket, 'UTC'::text)), heartbeats_by_worker_fine.worker_id) computed;

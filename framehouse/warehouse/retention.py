@@ -1,0 +1,116 @@
+"""Dropping raw data that is older than it has to be kept: `framehouse retention`.
+
+Rollups are kept for ever, so nothing may recompute a bucket whose raw rows are gone. The fence keeps that,
+`ops.retention.raw_from`: the first studio midnight at or after the end of the last dropped chunk. Writers refuse what
+is older, and triggers, views and maintenance ignore it.
+
+The order is what makes it safe: stop writers at the fence, become the one maintainer, bring every cell up to date, and
+only then, in one transaction in which no row can come or go, move the fence and drop the chunks. Killed anywhere before
+that transaction's end, nothing has happened.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from framehouse.errors import ContractError, WarehouseError
+from framehouse.progress import SILENT, Reporter
+from framehouse.warehouse.maintain import maintain, work_off
+from framehouse.warehouse.pool import Warehouse
+from framehouse.windows import Grain, ceil, zone
+
+SHORTEST_KEEP = timedelta(days=90)
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long raw rows are kept (None: for ever), and from when on they are there (None: all of them)."""
+
+    raw_keep: timedelta | None
+    raw_from: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A span of raw rows of `relation` (attempts or heartbeats), and its bytes on disk."""
+
+    relation: str
+    range_start: datetime
+    range_end: datetime
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a run would do at this moment: the chunks it would drop, and where the fence would be then."""
+
+    policy: Policy
+    dropped: tuple[Chunk, ...]
+    kept: tuple[Chunk, ...]
+    raw_from: datetime | None
+
+
+def set_keep(warehouse: Warehouse, keep: timedelta | None) -> None:
+    """Set how long raw rows are kept; None keeps them for ever. Drops nothing by itself.
+
+    Raises ContractError for less than 90 days.
+    """
+    if keep is not None and keep < SHORTEST_KEEP:
+        raise ContractError(
+            f"raw data has to be kept for at least {SHORTEST_KEEP.days} days, not {keep.days}",
+            hint="trends, comparisons and late events need it",
+        )
+    with warehouse.session() as session:
+        session.run("retention.set_keep", {"keep": keep})
+
+
+def preview(warehouse: Warehouse, *, now: datetime | None = None) -> Preview:
+    """What a run would drop: whole chunks that ended longer ago than raw rows are kept."""
+    with warehouse.session(is_snapshot=True) as session:
+        [policy] = session.records(Policy, "retention.policy")
+        chunks = session.records(Chunk, "retention.chunks")
+        studio_zone = session.value("maintain.calendar") or "UTC"
+    if policy.raw_keep is None:
+        return Preview(policy, (), tuple(chunks), policy.raw_from)
+    until = (now or datetime.now(UTC)) - policy.raw_keep
+    dropped = tuple(chunk for chunk in chunks if chunk.range_end <= until)
+    kept = tuple(chunk for chunk in chunks if chunk.range_end > until)
+    ends = [ceil(chunk.range_end, Grain.DAY, zone(studio_zone)) for chunk in dropped]
+    fence = max([*ends, *([policy.raw_from] if policy.raw_from else [])], default=None)
+    return Preview(policy, dropped, kept, fence)
+
+
+def drop(warehouse: Warehouse, planned: Preview, report: Reporter = SILENT) -> None:
+    """Drop what was planned, and nothing else. Safe to kill at any moment, and to repeat.
+
+    Raises WarehouseError when rows keep coming and going below the new fence, or writers do not let go of the old one.
+    """
+    if not planned.dropped:
+        return
+    assert planned.raw_from is not None
+    before = max(chunk.range_end for chunk in planned.dropped)
+    report.step("bringing every cell up to date")
+    maintain(warehouse, report)
+    report.step(f"dropping {len(planned.dropped)} chunks of raw data")
+    for _ in range(_TRIES):
+        if _drop_behind(warehouse, before, planned.raw_from):
+            return
+    raise WarehouseError(
+        f"rows before {planned.raw_from.isoformat()} keep changing, so their raw data cannot be dropped",
+        hint="wait until whoever deletes there has finished, and run it again",
+    )
+
+
+def _drop_behind(warehouse: Warehouse, before: datetime, fence: datetime) -> bool:
+    with warehouse.autocommit() as session:
+        session.run("retention.wait_briefly")
+        session.run("retention.hold_fence")
+        session.run("retention.hold_maintenance")
+        work_off(session)
+        with session.transaction():
+            session.run("retention.stop_changes")
+            if session.value("retention.has_marks_below", {"fence": fence}):
+                return False
+            session.run("retention.move_fence", {"fence": fence})
+            session.rows("retention.drop_chunks", {"before": before})
+    return True
