@@ -80,7 +80,7 @@ def write_heartbeats(
 def keep_refused(warehouse: Warehouse, raw: bytes, error: ContractError, *, origin: str) -> HeartbeatResult:
     """Quarantine a body that could not even be split into heartbeats."""
     found = quarantine_body(warehouse, raw, error, ORIGIN + origin)
-    return HeartbeatResult(Status.REJECTED, "not_json", found)
+    return HeartbeatResult(Status.REJECTED, error.code, found)
 
 
 def _judged(element: Element, reach: Reach) -> Heartbeat | Refusal:

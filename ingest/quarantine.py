@@ -87,7 +87,7 @@ def replay(warehouse: Warehouse, id: int, mended: bytes | None = None) -> Replay
     try:
         batch = elements(kept.body if mended is None else mended)
     except ContractError as error:
-        return Replay(id, Status.REJECTED, "not_json", error.problems)
+        return Replay(id, Status.REJECTED, error.code, error.problems)
     verdicts: Sequence[Verdict]
     if kept.origin.startswith(heartbeats.ORIGIN):
         verdicts = heartbeats.write_heartbeats(

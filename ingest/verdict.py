@@ -175,7 +175,7 @@ def quarantine_body(warehouse: Warehouse, raw: bytes, error: ContractError, orig
     """Keep a body that could not even be split into elements; what was wrong with it."""
     found = error.problems or [Problem("", str(error))]
     with warehouse.session() as session:
-        quarantine(session, [(raw, Verdict(Status.REJECTED, "not_json", found))], origin)
+        quarantine(session, [(raw, Verdict(Status.REJECTED, error.code, found))], origin)
     return found
 
 

@@ -150,7 +150,7 @@ def check(element: Element, *, reach: Reach | None = None) -> Result:
 
 def keep_refused(warehouse: Warehouse, raw: bytes, error: ContractError, *, origin: str) -> Result:
     """Quarantine a body that could not even be split into events."""
-    return Result(Status.REJECTED, "not_json", quarantine_body(warehouse, raw, error, origin))
+    return Result(Status.REJECTED, error.code, quarantine_body(warehouse, raw, error, origin))
 
 
 def _judged(element: Element, reach: Reach) -> Event | Refusal:
