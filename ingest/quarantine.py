@@ -1,4 +1,4 @@
-"""Refused bodies: look at them, and send them through the same door again once the cause is mended."""
+"""Refused bodies: look at them, send them through the same door again once the cause is mended, or discard them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -100,6 +100,16 @@ def replay(warehouse: Warehouse, id: int, mended: bytes | None = None) -> Replay
         with warehouse.session() as session:
             session.run("quarantine.mark_replayed", {"id": id, "status": result.status.value})
     return result
+
+
+def discard(warehouse: Warehouse, id: int) -> bool:  # noqa: A002 - as above
+    """Settle a refused body that nobody will mend; its bytes stay. False where it was settled before.
+
+    Raises NotFoundError.
+    """
+    show(warehouse, id)
+    with warehouse.session() as session:
+        return session.run("quarantine.mark_replayed", {"id": id, "status": "discarded"}) == 1
 
 
 def open_ids(
