@@ -55,6 +55,14 @@ test: lint ## The linters, then every test, on a real TimescaleDB
 	@echo "==> tests"
 	@$(BIN)/pytest -n auto --dist worksteal
 
+# Chosen once, so that what failed can be run again.
+SEED := $(shell echo $$RANDOM)
+
+.PHONY: fuzz
+fuzz: $(STAMPS)/dev ## 1,000 random requests to each endpoint (make test sends 50)
+	@echo "==> fuzz (the same requests again: make fuzz SEED=$(SEED))"
+	@$(BIN)/pytest tests/api/test_fuzz.py -n auto --dist worksteal --fuzz-examples 1000 --hypothesis-seed $(SEED)
+
 .PHONY: bench
 bench: $(STAMPS)/dev ## The benchmarks, each beside its baseline
 	@$(BIN)/python -m benchmarks

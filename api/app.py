@@ -20,9 +20,10 @@ _READING = (estimates.router, attempts.router, reference.router)
 _DESCRIPTION = """\
 Metrics of every job attempt, rolled up, compared, and estimated before you submit.
 
-Numbers carry their unit in the name; times are RFC 3339 in UTC; unknown is `null`, never 0. Lists are paged: give
-`next_cursor` back as `cursor`. Every error is `application/problem+json` (RFC 9457) with a stable `code` and the path
-of each bad field. Give ingest at most 8 MiB and 10,000 elements a request.
+Numbers carry their unit in the name; times are RFC 3339 in UTC; unknown is `null`, never 0. White space around a name
+is dropped before the name is judged. Lists are paged: give `next_cursor` back as `cursor`. Every error is
+`application/problem+json` (RFC 9457) with a stable `code` and the path of each bad field. Give ingest at most 8 MiB and
+10,000 elements a request.
 """
 
 _TAGS = [

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from framehouse.errors import ContractError, Problem
+from framehouse.errors import ContractError, DuplicateKeyError, Problem
 from framehouse.events import problems
 from ingest.body import MAX_BODY_BYTES, Unreadable, duplicated_keys, elements
 
@@ -28,13 +28,19 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class BodyError(Exception):
-    """A body that is not read: its HTTP status, a stable code, what is wrong and what would be right."""
+    """A body that is not read: its HTTP status, a stable code, what is wrong and what would be right.
 
-    def __init__(self, status: int, code: str, message: str, expected: str) -> None:
+    `is_unread` is false when all of it has come: then nobody has to wait for the rest.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, expected: str, *, is_unread: bool = True
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.expected = expected
+        self.is_unread = is_unread
 
 
 class BadEncodingError(ContractError):
@@ -76,7 +82,7 @@ def parsed(raw: bytes) -> Any:
     if isinstance(value, Unreadable):
         raise ContractError(value.problem.message, [value.problem])
     if twice := duplicated_keys(value):
-        raise ContractError("the body names a key twice", twice)
+        raise DuplicateKeyError("the body names a key twice", twice)
     return value
 
 
@@ -168,15 +174,15 @@ def _unpacked(raw: bytes) -> bytes:
             while piece := stream.read(_PIECE_BYTES):
                 found += piece
                 if len(found) > MAX_BODY_BYTES:
-                    raise _too_large()
+                    raise _too_large(is_unread=False)
     except (OSError, EOFError, zlib.error):
         raise BadEncodingError(raw) from None
     return bytes(found)
 
 
-def _too_large() -> BodyError:
+def _too_large(*, is_unread: bool = True) -> BodyError:
     limit = f"at most {MAX_BODY_BYTES} bytes, unpacked"
-    return BodyError(413, "too_large", "the body is too large", limit)
+    return BodyError(413, "too_large", "the body is too large", limit, is_unread=is_unread)
 
 
 def _shown(text: str) -> str:

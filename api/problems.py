@@ -176,7 +176,9 @@ def _on_body(request: Request, error: Exception) -> Response:
     assert isinstance(error, bodies.BodyError)
     found = [Problem("", str(error), error.expected)]
     headers = {"accept-encoding": "gzip"} if error.code == "unsupported_encoding" else None
-    return problem(error.status, error.code, str(error), found, headers=headers, is_body_unread=True)
+    return problem(
+        error.status, error.code, str(error), found, headers=headers, is_body_unread=error.is_unread
+    )
 
 
 def _on_parameters(request: Request, error: Exception) -> Response:

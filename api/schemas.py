@@ -45,16 +45,16 @@ def text(model: type[BaseModel]) -> str:
     return json.dumps(document(model), indent=2, ensure_ascii=False) + "\n"
 
 
-def body_of(model: type[BaseModel], *, is_required: bool = True) -> dict[str, Any]:
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
     """`openapi_extra` of a route whose handler reads one JSON object by itself."""
-    return _body(_reference(model, "validation"), is_required)
+    return _body(_reference(model, "validation"), is_required=True)
 
 
-def one_or_many(model: type[BaseModel]) -> dict[str, Any]:
-    """`openapi_extra` of a route that takes one object or a list of them."""
-    one = _reference(model, "validation")
-    many = {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_ELEMENTS}
-    return _body({"anyOf": [one, many]}, is_required=True)
+def one_or_many(*models: type[BaseModel], is_required: bool = True) -> dict[str, Any]:
+    """`openapi_extra` of a route that takes one object or a list of them, of one of several kinds."""
+    one = [_reference(model, "validation") for model in models]
+    many = [{"type": "array", "items": item, "minItems": 1, "maxItems": MAX_ELEMENTS} for item in one]
+    return _body({"anyOf": [*one, *many]}, is_required)
 
 
 def refused(model: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -4,8 +4,17 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic.config import JsonDict
+from pydantic_core import PydanticCustomError
 
 from api.problems import ProblemDetails, ProblemItem
 from framehouse.events import Name, Outcome, Size, Text
@@ -226,13 +235,25 @@ class Manifest(_Wire):
 Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
 
 
+def _setting(value: object, read: ValidatorFunctionWrapHandler) -> object:
+    """One problem for a value that none of the kinds takes, instead of one for each kind."""
+    try:
+        return read(value)
+    except ValidationError:
+        expected = {"expected": "text, a finite number, true, false or null"}
+        raise PydanticCustomError("not_a_setting", "not a setting", expected) from None
+
+
+Setting = Annotated[bool | Whole | Finite | Text | None, WrapValidator(_setting)]
+
+
 class TierRequest(_Request):
     """A new resolution tier."""
 
     name: Name
     width: Size
     height: Size
-    quality_settings: Annotated[dict[Name, bool | Whole | Finite | Text | None], Field(max_length=100)] = {}
+    quality_settings: Annotated[dict[Name, Setting], Field(max_length=100)] = {}
     """What the tier sets, by name: text, numbers, true or false."""
     speed_factor: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)]
     """How many times faster than production it is."""

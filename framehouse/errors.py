@@ -12,12 +12,14 @@ FramehouseError               what went wrong, a stable `code`, and a `hint`: wh
 │   ├── DefinitionError       a rollup's stored definition differs from the code's
 │   └── BuildError            dbt or a migration failed
 ├── ContractError             what was sent does not keep the contract; carries `problems`
-    │   └── TakenError            a name that is given once belongs to another row
+│   ├── NotJsonError          a body is no JSON
+│   ├── DuplicateKeyError     an object names a key twice
+│   └── TakenError            a name that is given once belongs to another row
 ├── NotFoundError             the thing asked for does not exist
 ├── QueryError                a question that metrics cannot express
 │   └── NoAnswerError         a sound question whose data is gone (raw dropped)
 ├── BusyError                 more waits to be written than may wait
-    └── CollectError              measuring a command
+└── CollectError              measuring a command
 """
 
 from dataclasses import dataclass
@@ -117,6 +119,18 @@ class ContractError(FramehouseError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.problems = problems or []
+
+
+class NotJsonError(ContractError):
+    """The body is no JSON."""
+
+    code = "not_json"
+
+
+class DuplicateKeyError(ContractError):
+    """An object names a key twice."""
+
+    code = "duplicate_key"
 
 
 class TakenError(ContractError):

@@ -41,7 +41,9 @@ _TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 
 _TIME = "an RFC 3339 time with an offset, such as 2026-03-01T12:00:00Z"
 #: Python reads more than RFC 3339 writes, such as week dates.
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d([.,]\d{1,9})?([Zz]|[+-]\d\d:\d\d)", flags=re.ASCII)
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d([.,]\d{1,9})?([Zz]|[+-]\d\d:[0-5]\d)", flags=re.ASCII
+)
 
 
 def _not_a_time(message: LiteralString) -> PydanticCustomError:

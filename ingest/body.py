@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from framehouse.errors import ContractError, Problem
+from framehouse.errors import ContractError, NotJsonError, Problem
 from framehouse.events import printable
 
 MAX_BODY_BYTES = 8 * 2**20
@@ -44,12 +44,12 @@ class Element:
 def elements(body: bytes, *, limit: int | None = MAX_ELEMENTS) -> list[Element]:
     """The values of a body: one value, or each of a JSON list.
 
-    Raises ContractError when the body is not JSON, or has more than `limit` elements.
+    Raises NotJsonError when the body is not JSON, ContractError when it has more than `limit` elements.
     """
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ContractError(
+        raise NotJsonError(
             f"the body is not UTF-8 (byte {error.start})", [Problem("", "not UTF-8", "JSON in UTF-8")]
         ) from None
     start = _skip(text, 0)
@@ -60,7 +60,7 @@ def elements(body: bytes, *, limit: int | None = MAX_ELEMENTS) -> list[Element]:
             return [Element(value, body)]
         return _list(text, start + 1, limit)
     except json.JSONDecodeError as error:
-        raise ContractError(
+        raise NotJsonError(
             f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}",
             [Problem("", f"{error.msg} at character {error.pos}", "JSON")],
         ) from None

@@ -138,7 +138,7 @@ def _of_line(line: bytes, length: int) -> list[Element]:
     try:
         return elements(line, limit=None)
     except ContractError as error:
-        return [Element(Unreadable("not_json", error.problems[0]), line)]
+        return [Element(Unreadable(error.code, error.problems[0]), line)]
 
 
 def _json(path: Path, start: Place, size: int) -> Iterator[Batch]:

@@ -14,13 +14,14 @@ from framehouse.warehouse import Session, Warehouse
 from ingest import names
 from ingest.body import Element
 from ingest.verdict import (
+    Judgement,
     Keep,
     Reach,
     Refusal,
     Status,
     Verdict,
     below_fence,
-    in_transaction,
+    in_transactions,
     judge,
     quarantine,
     quarantine_body,
@@ -54,32 +55,32 @@ def write_heartbeats(
 
     When this returns, everything it acknowledges is committed. Raises UnreachableError: then send the batch again.
     """
-    judged = [_judged(element, reach or Reach()) for element in batch]
+    judged = [Judgement(element, _judged(element, reach or Reach())) for element in batch]
 
-    def store(session: Session) -> list[HeartbeatResult]:
-        results = [_result(element, found) for element, found in zip(batch, judged, strict=True)]
+    def store(session: Session, batch: Sequence[Judgement[Heartbeat]]) -> list[HeartbeatResult]:
+        results = [_result(judged.element, judged.found) for judged in batch]
         pairs = [
-            (beat, result)
-            for beat, result in zip(judged, results, strict=True)
-            if isinstance(beat, Heartbeat)
+            (judged.found, result)
+            for judged, result in zip(batch, results, strict=True)
+            if isinstance(judged.found, Heartbeat)
         ]
         if pairs:
             _store(session, pairs)
         refused = [
-            (element.raw, result)
-            for element, result in zip(batch, results, strict=True)
+            (judged.element.raw, result)
+            for judged, result in zip(batch, results, strict=True)
             if result.status is Status.REJECTED
         ]
         quarantine(session, refused, ORIGIN + origin.removeprefix(ORIGIN), keep)
         return results
 
-    return in_transaction(warehouse, store)
+    return in_transactions(warehouse, judged, store)
 
 
 def keep_refused(warehouse: Warehouse, raw: bytes, error: ContractError, *, origin: str) -> HeartbeatResult:
     """Quarantine a body that could not even be split into heartbeats."""
     found = quarantine_body(warehouse, raw, error, ORIGIN + origin)
-    return HeartbeatResult(Status.REJECTED, "not_json", found)
+    return HeartbeatResult(Status.REJECTED, error.code, found)
 
 
 def _judged(element: Element, reach: Reach) -> Heartbeat | Refusal:

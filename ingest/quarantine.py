@@ -1,4 +1,4 @@
-"""Refused bodies: look at them, and send them through the same door again once the cause is mended."""
+"""Refused bodies: look at them, send them through the same door again once the cause is mended, or discard them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -87,7 +87,7 @@ def replay(warehouse: Warehouse, id: int, mended: bytes | None = None) -> Replay
     try:
         batch = elements(kept.body if mended is None else mended)
     except ContractError as error:
-        return Replay(id, Status.REJECTED, "not_json", error.problems)
+        return Replay(id, Status.REJECTED, error.code, error.problems)
     verdicts: Sequence[Verdict]
     if kept.origin.startswith(heartbeats.ORIGIN):
         verdicts = heartbeats.write_heartbeats(
@@ -100,6 +100,16 @@ def replay(warehouse: Warehouse, id: int, mended: bytes | None = None) -> Replay
         with warehouse.session() as session:
             session.run("quarantine.mark_replayed", {"id": id, "status": result.status.value})
     return result
+
+
+def discard(warehouse: Warehouse, id: int) -> bool:  # noqa: A002 - as above
+    """Settle a refused body that nobody will mend; its bytes stay. False where it was settled before.
+
+    Raises NotFoundError.
+    """
+    show(warehouse, id)
+    with warehouse.session() as session:
+        return session.run("quarantine.mark_replayed", {"id": id, "status": "discarded"}) == 1
 
 
 def open_ids(

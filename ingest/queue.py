@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from framehouse.errors import ContractError, Problem
+from framehouse.errors import ContractError, DuplicateKeyError, Problem
 from framehouse.events import Queue, QueuedJob, RunningJob, problems
 from framehouse.warehouse import Session, Warehouse
 from framehouse.warehouse.pool import Json
@@ -20,7 +20,7 @@ def put_queue(warehouse: Warehouse, value: Any) -> Queue:
     if isinstance(value, Unreadable):
         raise ContractError("the queue does not keep the contract", [value.problem])
     if found := duplicated_keys(value):
-        raise ContractError("the queue names a key twice", found)
+        raise DuplicateKeyError("the queue names a key twice", found)
     try:
         queue = Queue.model_validate(value)
     except ValidationError as error:

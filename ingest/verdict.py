@@ -1,17 +1,18 @@
-"""Judging one element by the contract and keeping what is refused: what events and heartbeats have in common."""
+"""Judging elements by the contract and keeping what is refused: what events and heartbeats have in common."""
 
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from framehouse.errors import ContractError, Problem
 from framehouse.events import printable, problems
 from framehouse.warehouse import Session, Warehouse
-from framehouse.warehouse.pool import Json, is_retryable
+from framehouse.warehouse.pool import Json, is_retryable, refused_value
 from ingest.body import Element, Unreadable, duplicated_keys
 
 HTTP_REACH = timedelta(days=400)
@@ -19,7 +20,10 @@ CLOCK_SLACK = timedelta(hours=1)
 MAX_PROBLEMS = 50
 
 C = TypeVar("C", bound=BaseModel)
+J = TypeVar("J", bound="Judgement[Any]")
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class Status(StrEnum):
@@ -52,6 +56,14 @@ class Refusal:
 
     code: str
     problems: list[Problem]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement(Generic[C]):
+    """An element and what the contract says of it: what it is, or why it is refused."""
+
+    element: Element
+    found: C | Refusal
 
 
 @dataclass(slots=True)
@@ -114,6 +126,34 @@ def in_transaction(warehouse: Warehouse, work: Callable[[Session], T]) -> T:
         return work(session)
 
 
+def in_transactions(
+    warehouse: Warehouse, batch: Sequence[J], work: Callable[[Session, Sequence[J]], list[T]]
+) -> list[T]:
+    """Run `work` on a batch in one transaction; one result per element, in order.
+
+    Where the database refuses a value that the contract let through, the batch is tried again in halves, until what is
+    refused stands alone and `work` is given it as a Refusal: its neighbours are stored all the same. Halves have
+    transactions of their own, each locking in its own order: savepoints would keep the locks of the half before.
+    """
+    try:
+        return in_transaction(warehouse, lambda session: work(session, batch))
+    except Exception as error:
+        refused = refused_value(error)
+        if refused is None or not batch:
+            raise
+    if len(batch) > 1:
+        middle = len(batch) // 2
+        return [
+            *in_transactions(warehouse, batch[:middle], work),
+            *in_transactions(warehouse, batch[middle:], work),
+        ]
+    column, told = refused
+    _log.warning("the database refused what the contract lets through: %s", told)
+    refusal = Refusal("refused_by_database", [Problem(column or "", printable(told))])
+    alone = [replace(batch[0], found=refusal)]
+    return in_transaction(warehouse, lambda session: work(session, alone))
+
+
 def quarantine(
     session: Session, refused: Sequence[tuple[bytes, Verdict]], origin: str, keep: Keep = Keep.ALWAYS
 ) -> None:
@@ -135,7 +175,7 @@ def quarantine_body(warehouse: Warehouse, raw: bytes, error: ContractError, orig
     """Keep a body that could not even be split into elements; what was wrong with it."""
     found = error.problems or [Problem("", str(error))]
     with warehouse.session() as session:
-        quarantine(session, [(raw, Verdict(Status.REJECTED, "not_json", found))], origin)
+        quarantine(session, [(raw, Verdict(Status.REJECTED, error.code, found))], origin)
     return found
 
 

@@ -2,7 +2,8 @@
 
 A batch is one transaction: hold the fence, claim the keys in the ledger (in key order), COPY the attempts whose claim
 succeeded. Nothing is acknowledged before the commit, and a batch sent twice changes nothing. Claiming first means that
-rows go straight into the hypertable, with no temporary table between.
+rows go straight into the hypertable, with no temporary table between. Only where the database itself refuses a value is
+the batch split, until that value stands alone.
 """
 
 import json
@@ -19,13 +20,14 @@ from ingest.body import Element
 from ingest.verdict import (
     CLOCK_SLACK,
     HTTP_REACH,
+    Judgement,
     Keep,
     Reach,
     Refusal,
     Status,
     Verdict,
     below_fence,
-    in_transaction,
+    in_transactions,
     judge,
     quarantine,
     quarantine_body,
@@ -59,11 +61,9 @@ class Result(Verdict):
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """An element and what the contract says of it: an event with the hash of what it says, or why it is refused."""
+class Judged(Judgement[Event]):
+    """An element, what the contract says of it, and the hash of what an event says."""
 
-    element: Element
-    found: Event | Refusal
     hash: bytes
 
 
@@ -115,7 +115,7 @@ def store(
 ) -> list[Result]:
     """The second half of `write`: the transaction, as `write` says."""
 
-    def work(session: Session) -> list[Result]:
+    def work(session: Session, batch: Sequence[Judged]) -> list[Result]:
         # Results are made anew by each try of the transaction.
         results = [_result(judged.element, judged.found) for judged in batch]
         items = [
@@ -133,7 +133,7 @@ def store(
         quarantine(session, refused, origin, keep)
         return results
 
-    return in_transaction(warehouse, work)
+    return in_transactions(warehouse, batch, work)
 
 
 def write_events(warehouse: Warehouse, events: Iterable[Event], *, origin: str = "python") -> list[Result]:
@@ -150,7 +150,7 @@ def check(element: Element, *, reach: Reach | None = None) -> Result:
 
 def keep_refused(warehouse: Warehouse, raw: bytes, error: ContractError, *, origin: str) -> Result:
     """Quarantine a body that could not even be split into events."""
-    return Result(Status.REJECTED, "not_json", quarantine_body(warehouse, raw, error, origin))
+    return Result(Status.REJECTED, error.code, quarantine_body(warehouse, raw, error, origin))
 
 
 def _judged(element: Element, reach: Reach) -> Event | Refusal:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from filelock import FileLock
+from hypothesis.configuration import set_hypothesis_home_dir
 
 import migrations
 from framehouse import embedded
@@ -36,8 +37,15 @@ SERVER_VARIABLE = "FRAMEHOUSE_TEST_DATABASE_URL"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long is raced, and how much is fuzzed."""
     parser.addoption(
         "--race-seconds", type=float, default=15.0, help="how long the conformance race lasts (15)"
+    )
+    parser.addoption(
+        "--fuzz-examples",
+        type=int,
+        metavar="N",
+        help="random requests to each endpoint; without it 50, the same ones in every run",
     )
 
 
@@ -47,6 +55,13 @@ def pytest_configure(config: pytest.Config) -> None:
         shared = Path(tempfile.mkdtemp(prefix="framehouse-test-"))
         shared.chmod(0o755)  # as root the server runs as another user, who must be able to enter
         config.stash[SHARED] = shared
+    # Hypothesis keeps notes on the sources, by default in the checkout.
+    set_hypothesis_home_dir(_shared(config) / "hypothesis")
+
+
+def _shared(config: pytest.Config) -> Path:
+    given = getattr(config, "workerinput", {}).get("shared")
+    return Path(given) if given else config.stash[SHARED]
 
 
 def pytest_configure_node(node: object) -> None:
@@ -101,8 +116,7 @@ class TestServer:
 @pytest.fixture(scope="session")
 def shared_folder(request: pytest.FixtureRequest) -> Path:
     """A folder that all workers of this run share."""
-    given = getattr(request.config, "workerinput", {}).get("shared")
-    return Path(given) if given else request.config.stash[SHARED]
+    return _shared(request.config)
 
 
 @pytest.fixture(scope="session")

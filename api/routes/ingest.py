@@ -91,5 +91,4 @@ def _keep(here: Services, keep: Callable[..., object], raw: bytes, error: Contra
     body = error.raw if isinstance(error, BadEncodingError) else raw
     if body.strip():
         keep(here.warehouse(), body, error, origin="http")
-    code = "not_json" if error.code == ContractError.code else error.code
-    return problem(422, code, str(error), error.problems)
+    return problem(422, error.code, str(error), error.problems)

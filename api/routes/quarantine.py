@@ -11,10 +11,10 @@ from api import wire
 from api.answers import refusal, results
 from api.bodies import Body
 from api.problems import documented, problem
-from api.schemas import body_of, refused
+from api.schemas import one_or_many, refused
 from api.services import Here
 from framehouse.errors import ContractError, Problem
-from framehouse.events import Event, Name
+from framehouse.events import Event, Heartbeat, Name
 from ingest import quarantine
 from ingest.verdict import Status
 
@@ -64,7 +64,7 @@ def show_quarantined(here: Here, id: RowId) -> dict[str, Any]:  # noqa: A002 - t
     summary="Send a refused body again",
     response_model=wire.ReplayAnswer,
     responses={**documented(404, 408, 413, 415, 503), **refused(wire.ReplayRefusal, 409, 422)},
-    openapi_extra=body_of(Event, is_required=False),
+    openapi_extra=one_or_many(Event, Heartbeat, is_required=False),
 )
 def replay_quarantined(here: Here, id: RowId, mended: Body) -> Response:  # noqa: A002 - the path's own word
     """As it came, or, with a body, that in its place. What is stored or known now is settled; what is refused again

@@ -1,4 +1,4 @@
-"""`framehouse quarantine list | show | replay`: what was refused, why, and another try."""
+"""`framehouse quarantine list | show | replay | discard`: what was refused, why, and another try or none."""
 
 import json
 import sys
@@ -130,6 +130,21 @@ def replay(ids: tuple[int, ...], is_all: bool, code: str | None, file: Path | No
         click.echo(told or "nothing waits for a replay")
     if counts["rejected"]:
         sys.exit(STILL_REFUSED)
+
+
+@quarantine.command(short_help="Settle refused bodies that nobody will mend.")
+@click.argument("ids", nargs=-1, type=int, metavar="ID...", required=True)
+def discard(ids: tuple[int, ...]) -> None:
+    """Take refused bodies off the list of those that wait. They are kept, and can still be replayed by their ID.
+
+    \b
+    framehouse quarantine discard 17 18
+    """
+    from ingest.quarantine import discard as settle
+
+    with _warehouse() as warehouse:
+        for row_id in ids:
+            click.echo(f"{row_id}: {'discarded' if settle(warehouse, row_id) else 'was settled before'}")
 
 
 @contextmanager

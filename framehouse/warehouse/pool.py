@@ -197,6 +197,13 @@ def is_retryable(error: BaseException) -> bool:
     return isinstance(error, _RETRIED)
 
 
+def refused_value(error: BaseException) -> tuple[str | None, str] | None:
+    """The column, where it is named, and what the database says of a value that it refuses; None for other errors."""
+    if not isinstance(error, (psycopg.DataError, psycopg.IntegrityError)):  # SQLSTATE 22... and 23...
+        return None
+    return error.diag.column_name, _brief(error)
+
+
 def database_error(error: BaseException | None) -> WarehouseError | None:
     """A refusal by the database as our error, or None for any other exception."""
     return WarehouseError(_brief(error)) if isinstance(error, psycopg.DatabaseError) else None

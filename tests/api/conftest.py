@@ -31,7 +31,8 @@ def serving(app: FastAPI) -> Iterator[str]:
             await super().startup(sockets)
             ready.set()
 
-    with socket.socket() as listener:
+    # The protocol by name, as framehouse serve has it: asyncio sends at once (TCP_NODELAY) on nothing else.
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         server = Server(config(app))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -85,6 +85,31 @@ def test_nothing_at_all_is_refused_and_not_kept(api: httpx.Client) -> None:
     assert api.get("/api/quarantine").json()["items"] == []
 
 
+def test_what_only_the_database_refuses_costs_no_neighbour(
+    api: httpx.Client, event: Event, warehouse: Warehouse
+) -> None:
+    with warehouse.session() as session:
+        session.run_text("alter table telemetry.performance_metrics add check (job_id <> 'bad')")
+    with ThreadPoolExecutor(4) as pool:
+        batches = [
+            [event(), event(job_id="bad"), event()],
+            [event()],
+            [event(job_id="bad", attempt=2)],
+            [event()],
+        ]
+        answers = list(pool.map(lambda batch: api.post("/api/events", json=batch), batches))
+    assert [answer.status_code for answer in answers] == [200, 200, 422, 200]
+    assert [result["status"] for result in answers[0].json()["results"]] == [
+        "accepted",
+        "rejected",
+        "accepted",
+    ]
+    assert answers[2].json()["code"] == "refused_by_database"
+    rows = api.get("/api/quarantine", params={"code": "refused_by_database"}).json()["items"]
+    assert len(rows) == 2
+    assert all("violates check constraint" in row["errors"][0]["message"] for row in rows)
+
+
 def test_a_packed_body_is_unpacked(api: httpx.Client, event: Event) -> None:
     body = gzip.compress(json.dumps([event(), event()]).encode())
     answer = api.post("/api/events", content=body, headers={"content-encoding": "gzip"})

@@ -20,6 +20,7 @@ WRONG_TIERS: list[tuple[dict[str, object], str]] = [
     ({"is_default": 1}, "is_default"),
     ({"sort_order": 2**31}, "sort_order"),
     ({"quality_settings": [1]}, "quality_settings"),
+    ({"quality_settings": {"a": [1]}}, "quality_settings.a"),
     ({"quality": 1}, "quality"),
 ]
 

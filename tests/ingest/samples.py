@@ -33,6 +33,7 @@ BAD_FIELDS: dict[str, tuple[str, str]] = {
     "year 1 east of Greenwich": ('"queued_at": "0001-01-01T00:00:00+14:00"', "queued_at"),
     "year 9999": ('"queued_at": "9999-12-31T23:59:59-01:00"', "queued_at"),
     "no offset": ('"queued_at": "2026-03-01T12:00:00"', "queued_at"),
+    "an offset of 99 minutes": ('"queued_at": "2026-03-01T12:00:00+00:99"', "queued_at"),
     "epoch": ('"queued_at": 1772366400', "queued_at"),
     "frames true": ('"frame_count": true', "frame_count"),
     "frames as text": ('"frame_count": "81"', "frame_count"),

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from framehouse.errors import ContractError
+from framehouse.errors import NotJsonError
 from framehouse.warehouse import Warehouse
 from ingest import verdict
 from ingest.body import elements
@@ -112,7 +112,7 @@ def test_the_reach_and_the_fence(warehouse: Warehouse, database_url: str) -> Non
 def test_a_body_that_cannot_be_split_is_kept_for_its_own_door(
     warehouse: Warehouse, database_url: str
 ) -> None:
-    result = keep_refused(warehouse, b"{", ContractError("no JSON"), origin="http")
+    result = keep_refused(warehouse, b"{", NotJsonError("no JSON"), origin="http")
     assert (result.status, result.code) == ("rejected", "not_json")
     assert quarantined(database_url) == [("heartbeats:http", "not_json", b"{")]
 

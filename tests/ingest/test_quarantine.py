@@ -225,7 +225,25 @@ def test_the_command_prints_nothing_that_a_terminal_would_obey(run: Command, war
         assert "\x07" not in output
 
 
+def test_what_nobody_will_mend_is_discarded_and_kept(
+    run: Command, warehouse: Warehouse, database_url: str
+) -> None:
+    writer.write(warehouse, batch([{"a": 1}, event("x", tier="huge")]))
+    before = quarantined(database_url)
+    first, second = (row.id for row in quarantine.page(warehouse))
+    assert run("discard", str(first), str(second)).output == f"{first}: discarded\n{second}: discarded\n"
+    assert run("discard", str(first)).output == f"{first}: was settled before\n"
+    assert (quarantine.page(warehouse), quarantine.count_open(warehouse)) == ([], 0)
+    statuses = [row.replay_status for row in quarantine.page(warehouse, include_replayed=True)]
+    assert (statuses, quarantined(database_url)) == (["discarded"] * 2, before)
+    tell(database_url, HUGE)
+    assert run("replay", str(second)).output == f"{second}: accepted\n1 accepted\n"
+    assert quarantine.show(warehouse, second).replay_status == "accepted"
+    assert run("discard", str(second)).output == f"{second}: was settled before\n"
+
+
 def test_an_unknown_id_is_an_error(run: Command) -> None:
-    refused = run("show", "17")
-    assert refused.exit_code == 1
-    assert "there is no quarantined body 17" in refused.output
+    for name in ("show", "replay", "discard"):
+        refused = run(name, "17")
+        assert refused.exit_code == 1
+        assert "there is no quarantined body 17" in refused.output

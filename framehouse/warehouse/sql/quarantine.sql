@@ -14,7 +14,9 @@ where id = %(id)s;
 select count(*) from ops.quarantine where replayed_at is null;
 
 -- name: mark_replayed
-update ops.quarantine set replayed_at = now(), replay_status = %(status)s where id = %(id)s and replayed_at is null;
+-- What was discarded can still be replayed.
+update ops.quarantine set replayed_at = now(), replay_status = %(status)s
+where id = %(id)s and (replayed_at is null or replay_status = 'discarded' and %(status)s <> 'discarded');
 
 -- name: open_ids
 select id from ops.quarantine
