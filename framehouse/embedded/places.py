@@ -1,12 +1,9 @@
 """Where things lie: the home, the cluster in it, and the short runtime folder of its socket."""
 
-import errno
 import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,20 +87,6 @@ def server_dir(settings: Settings) -> Path:
 def nearest_folder(path: Path) -> Path:
     """The path itself, or the nearest parent that exists."""
     return next(folder for folder in (path, *path.parents) if folder.exists())
-
-
-@contextmanager
-def disk_errors_named(folder: Path) -> Iterator[None]:
-    """What the disk refuses, as a StartError that says where and what mends it."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or folder
-        room = "make room on the disk that holds it"
-        raise StartError(
-            f"{where}: {error.strerror or error}",
-            hint=f"{room if error.errno == errno.ENOSPC else 'mend that'}, then run `framehouse up` again",
-        ) from error
 
 
 def make_folder(path: Path) -> None:

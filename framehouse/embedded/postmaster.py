@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from framehouse.embedded.account import Account
+from framehouse.embedded.disk import FULL, is_full
 from framehouse.embedded.places import Places
 from framehouse.embedded.programs import Programs
 from framehouse.errors import StartError
@@ -206,7 +207,6 @@ def _progress(places: Places, since: float) -> str:
 
 #: What the server's words mean for the person who reads them.
 _HINTS: Sequence[tuple[str, str]] = (
-    ("No space left on device", "make room on the disk that holds the data, then run `framehouse up` again"),
     (
         "could not map anonymous shared memory",
         "set shared_buffers lower in conf/local.conf under FRAMEHOUSE_HOME",
@@ -219,5 +219,7 @@ _HINTS: Sequence[tuple[str, str]] = (
 
 def _start_failure(places: Places, since: float) -> StartError:
     words = last_words(places, since=since) or "it said nothing"
+    if FULL not in words and is_full(places.data):
+        words += f"\n{FULL} on its disk"
     hint = next((hint for sign, hint in _HINTS if sign in words), f"read the log in {places.log}")
     return StartError(f"PostgreSQL does not start:\n{words}", hint=hint)

@@ -9,10 +9,10 @@ from framehouse.config import Settings, environment
 from framehouse.embedded import client, cluster, postmaster
 from framehouse.embedded.account import server_account
 from framehouse.embedded.configuration import DATABASE, SUPERUSER
+from framehouse.embedded.disk import disk_errors_named
 from framehouse.embedded.lock import locked
 from framehouse.embedded.places import (
     Places,
-    disk_errors_named,
     make_folder,
     nearest_folder,
     places_of,
@@ -71,7 +71,7 @@ def up(
     account.check_can_enter(nearest_folder(places.home))
     make_folder(places.home)
     turn = locked(places.lock, report, purpose="starting or stopping the database")
-    with disk_errors_named(places.home), turn:
+    with disk_errors_named(places.home, cluster.NEEDED_MB), turn:
         cluster.clean(places)
         if cluster.is_made(places):
             cluster.check_owner(places, account)

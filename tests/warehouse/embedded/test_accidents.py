@@ -1,12 +1,8 @@
 """What must be survived: kills, stale pid files, starters at once, data of another making."""
 
-import contextlib
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -15,7 +11,6 @@ import pytest
 
 from framehouse import embedded
 from framehouse.config import Settings
-from framehouse.embedded import postmaster
 from framehouse.embedded.account import Account
 from framehouse.embedded.cluster import misfit, remembered
 from framehouse.embedded.places import Places, write_json
@@ -25,40 +20,6 @@ from tests.warehouse.embedded.conftest import Listener, Psql
 
 Up = Callable[..., embedded.Server]
 Starter = Callable[[], "subprocess.Popen[str]"]
-
-
-def test_a_killed_postmaster_loses_nothing(
-    up: Up, places: Places, account: Account, psql: Psql, chosen: Settings
-) -> None:
-    url = up().url
-    psql(url, "create table kept as select generate_series(1, 1000) as n")
-    first = postmaster.find(places, account)
-    assert first is not None
-    os.kill(first.pid, signal.SIGKILL)
-    assert psql(up().url, "select count(*) from kept") == "1000"
-    second = postmaster.find(places, account)
-    assert second is not None
-    assert second.pid != first.pid
-
-
-def test_a_killed_postmasters_busy_backend_does_not_hold_the_data(
-    up: Up, places: Places, account: Account, programs: Programs, listener: Listener
-) -> None:
-    url = up().url
-    # A backend in a busy loop does not notice that its postmaster is gone.
-    loop = "do $$ begin loop perform 1; end loop; end $$"
-    busy = subprocess.Popen([programs.path("psql"), "-X", "-d", url, "-c", loop], stderr=subprocess.DEVNULL)
-    try:
-        running = postmaster.find(places, account)
-        assert running is not None
-        _wait(lambda: "DO" in _titles(running.pid))
-        os.kill(running.pid, signal.SIGKILL)
-        _wait(lambda: not psutil.pid_exists(running.pid) or _is_zombie(running.pid))
-        up(listener)
-        assert any("of a killed server" in step for step in listener.steps)
-    finally:
-        busy.kill()
-        busy.wait()
 
 
 def test_a_pid_file_that_names_a_stranger_is_seen_through(
@@ -89,61 +50,6 @@ def test_a_socket_lock_that_names_a_stranger_is_seen_through(
     lock.write_text("\n".join([str(stranger), *text[1:]]) + "\n", encoding="utf-8")
     up()
     assert embedded.status(chosen, home=places.home).is_running
-
-
-def test_three_starters_at_once_share_one_server(starter: Starter, places: Places, account: Account) -> None:
-    started = [starter() for _ in range(3)]
-    said = [process.communicate(timeout=300)[0].splitlines() for process in started]
-    assert [process.returncode for process in started] == [0, 0, 0]
-    assert len({lines[-1] for lines in said}) == 1
-    assert sum("making the data folder" in lines for lines in said) == 1
-    assert sum("starting PostgreSQL" in lines for lines in said) == 1
-    assert postmaster.find(places, account) is not None
-
-
-@pytest.mark.parametrize("step", ["making the data folder", "starting PostgreSQL"])
-def test_a_killed_starter_leaves_nothing_half(
-    up: Up, starter: Starter, places: Places, psql: Psql, step: str
-) -> None:
-    killed = starter()
-    assert killed.stdout is not None
-    for line in killed.stdout:
-        if line.strip() == step:
-            killed.kill()
-            break
-    killed.wait()
-    killed.stdout.close()
-    assert killed.returncode == -signal.SIGKILL
-    # Its initdb lives a little longer; what it writes goes with the next start.
-    _wait(lambda: not any("initdb" in name for name in _commands_on(places)))
-    assert psql(up().url, "select 1") == "1"
-    assert list(places.home.glob(".making-*")) == []
-
-
-def test_a_server_that_still_recovers_is_waited_for(
-    up: Up, places: Places, account: Account, starter: Starter, psql: Psql
-) -> None:
-    psql(up().url, "create table kept as select generate_series(1, 1000) as n")
-    running = postmaster.find(places, account)
-    assert running is not None
-    os.kill(running.pid, signal.SIGKILL)
-    # Recovery that takes long: the startup process is held.
-    waiting = starter()
-    try:
-        startup = _held_startup(places, account, other_than=running.pid)
-        assert waiting.stdout is not None
-        lines = iter(waiting.stdout.readline, "")
-        assert any("waiting for PostgreSQL" in line for line in lines)
-        recovering = postmaster.find(places, account)
-        assert recovering is not None
-        assert not recovering.is_ready
-        startup.resume()
-        assert list(lines)[-1].startswith("postgresql:///")
-        assert waiting.wait() == 0
-    finally:
-        waiting.kill()
-        waiting.communicate()
-    assert psql(up().url, "select count(*) from kept") == "1000"
 
 
 def test_another_major_version_is_refused_with_advice(up: Up, places: Places, chosen: Settings) -> None:
@@ -215,49 +121,3 @@ def stranger() -> Iterator[int]:
     finally:
         process.kill()
         process.communicate()
-
-
-def _held_startup(places: Places, account: Account, *, other_than: int) -> psutil.Process:
-    """Stop the startup process of the server that comes after the killed one, before it has recovered."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        running = postmaster.find(places, account)
-        if running is None or running.pid == other_than:
-            continue
-        try:
-            for child in psutil.Process(running.pid).children():
-                if "startup" in " ".join(child.cmdline()):
-                    child.suspend()
-                    return child
-        except psutil.Error:
-            continue
-    raise AssertionError("no startup process was seen")
-
-
-def _titles(pid: int) -> str:
-    """What the living children of a process call themselves."""
-    found = []
-    for child in psutil.Process(pid).children():
-        with contextlib.suppress(psutil.Error):  # it may end, or be waited for, while it is looked at
-            found += child.cmdline()
-    return " ".join(found)
-
-
-def _wait(until: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not until():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def _commands_on(places: Places) -> list[str]:
-    """The commands of all processes that work on this home."""
-    lines = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
-    return [line for line in lines if str(places.home) in line]
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True

@@ -1,31 +1,11 @@
 """The commands, as a person types them."""
 
 import json
-import subprocess
-import sysconfig
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from framehouse.config import Settings, environment
-
-Framehouse = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def framehouse(chosen: Settings, home: Path) -> Framehouse:
-    """Runs the command on an empty home that shares the installed programs."""
-    (home / "server").symlink_to(chosen.home / "server")
-    script = Path(sysconfig.get_path("scripts")) / "framehouse"
-
-    def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        env = environment(FRAMEHOUSE_HOME=str(home), FRAMEHOUSE_DATABASE_URL=None)
-        return subprocess.run(
-            [script, *arguments], env={**env, **variables}, capture_output=True, text=True, check=False
-        )
-
-    return run
+from tests.warehouse.embedded.conftest import Framehouse
 
 
 def test_the_life_of_a_database(framehouse: Framehouse, home: Path) -> None:
