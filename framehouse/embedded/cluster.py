@@ -18,6 +18,8 @@ from framehouse.embedded.places import (
     make_folder,
     make_private_folder,
     read_json,
+    remove_drafts,
+    remove_folder,
     write_file,
     write_json,
 )
@@ -110,9 +112,11 @@ def misfit(places: Places, programs: Programs) -> str | None:
 
 
 def clean(places: Places) -> None:
-    """Remove drafts that a killed starter left. Its initdb may still be dying: what stays goes the next time."""
+    """Remove drafts that a killed starter left. The lock has to be held."""
     for left in places.home.glob(f"{_DRAFT}*"):
-        shutil.rmtree(left, ignore_errors=True)
+        remove_folder(left)
+    for folder in (places.home, places.settings):
+        remove_drafts(folder)
 
 
 def make(programs: Programs, places: Places, account: Account, report: Reporter) -> None:

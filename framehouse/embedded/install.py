@@ -18,7 +18,7 @@ from framehouse.embedded.account import Account
 from framehouse.embedded.apt import SUITE, Apt, Package, sources
 from framehouse.embedded.disk import FULL, check_room, disk_errors_named
 from framehouse.embedded.lock import locked
-from framehouse.embedded.places import make_folder, nearest_folder, read_json, write_json
+from framehouse.embedded.places import make_folder, nearest_folder, read_json, remove_folder, write_json
 from framehouse.embedded.programs import Programs, Unfit, inspect, is_at_least
 from framehouse.errors import InstallError
 from framehouse.progress import Reporter
@@ -199,4 +199,4 @@ def _clean(server_dir: Path) -> None:
     """Remove what an interrupted installation left."""
     for path in server_dir.iterdir():
         if path.is_dir() and (path.name.startswith(_DRAFT) or not (path / _MANIFEST).exists()):
-            shutil.rmtree(path, ignore_errors=True)
+            remove_folder(path)

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import shutil
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from framehouse.config import Settings
 from framehouse.embedded.account import Account
 from framehouse.errors import ConfigError, StartError
 
+_DRAFT = ".new"
 _UNQUOTABLE = frozenset('"$`\\\n\r')
 
 
@@ -124,9 +127,21 @@ def make_private_folder(path: Path, account: Account) -> None:
         raise StartError(f"{path} cannot be made: {error.strerror}") from error
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder in which a killed starter's programs may still write: they end once their files are gone.
+
+    What does not go within two seconds stays, for the next time.
+    """
+    for _ in range(40):
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
+        time.sleep(0.05)
+
+
 def write_file(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Replace a file's content at once: a reader or a power cut sees the old text or the new, whole."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+    draft = path.with_name(f".{path.name}.{os.getpid()}{_DRAFT}")
     draft.unlink(missing_ok=True)
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
@@ -138,6 +153,12 @@ def write_file(path: Path, text: str, *, mode: int = 0o644) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what killed writers of files left in a folder."""
+    for left in folder.glob(f".*{_DRAFT}"):
+        left.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:
