@@ -1,68 +1,137 @@
-"""What must be survived: kills, stale pid files, starters at once, data of another making."""
+"""What must be survived besides kills: stale pid files, data of another making, programs that went away."""
 
-import shutil
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import psutil
 import pytest
 
 from framehouse import embedded
 from framehouse.config import Settings
+from framehouse.embedded import postmaster
 from framehouse.embedded.account import Account
 from framehouse.embedded.cluster import misfit, remembered
 from framehouse.embedded.places import Places, write_json
 from framehouse.embedded.programs import Programs
 from framehouse.errors import StartError
-from tests.warehouse.embedded.conftest import Listener, Psql
-
-Up = Callable[..., embedded.Server]
-Starter = Callable[[], "subprocess.Popen[str]"]
+from tests.warehouse.embedded.conftest import Framehouse, Listener, Psql, Up
 
 
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A living process that has nothing to do with the database."""
+
+    pid: int
+    assert_untouched: Callable[[], None]
+
+
+@pytest.fixture
+def stranger(request: pytest.FixtureRequest, chosen: Settings, home: Path) -> Iterator[Stranger]:
+    """One that notes every signal it gets, or the server of another home."""
+    if getattr(request, "param", "a program") == "another server":
+        other = home / "other"
+        embedded.up(chosen, home=other)
+        pid = embedded.status(chosen, home=other).pid
+        assert pid is not None
+
+        def runs_on() -> None:
+            assert embedded.status(chosen, home=other).pid == pid
+
+        yield Stranger(pid, runs_on)
+        embedded.down(chosen, home=other)
+        return
+    with subprocess.Popen(
+        [sys.executable, "-c", _NOTES_SIGNALS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+
+        def heard_nothing() -> None:
+            assert process.communicate()[0] == ""
+            assert process.returncode == 0
+
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield Stranger(process.pid, heard_nothing)
+        process.kill()
+
+
+_NOTES_SIGNALS = """
+import signal, sys
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    signal.signal(number, lambda number, frame: print(number, flush=True))
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("stranger", ["a program", "another server"], indirect=True)
 def test_a_pid_file_that_names_a_stranger_is_seen_through(
-    up: Up, places: Places, chosen: Settings, stranger: int, listener: Listener
+    framehouse: Framehouse, up: Up, places: Places, account: Account, stranger: Stranger
 ) -> None:
     up()
-    pid_file = places.data / "postmaster.pid"
-    text = pid_file.read_text(encoding="utf-8").splitlines()
-    embedded.down(chosen, home=places.home)
-    pid_file.write_text("\n".join([str(stranger), *text[1:]]) + "\n", encoding="utf-8")
-    shutil.chown(pid_file, places.data.stat().st_uid, places.data.stat().st_gid)
-    assert embedded.status(chosen, home=places.home).state == "stopped"
-    assert embedded.down(chosen, home=places.home) is False
+    _kill_and_pretend(places, account, stranger.pid)
+    assert "stopped" in framehouse("status").stdout
+    assert "no database runs" in framehouse("psql").stderr
+    assert "no embedded database was running" in framehouse("down").stdout
+    assert not places.socket(account).exists()
+    started = framehouse("up")
+    assert started.returncode == 0, started.stderr
+    assert "another program's now" in started.stderr
+    found = postmaster.find(places, account)
+    assert found is not None
+    assert found.pid != stranger.pid
+    assert framehouse("down").returncode == 0
+    stranger.assert_untouched()
+
+
+@pytest.mark.parametrize("torn", ["", "47", "not a number\n"])
+def test_a_torn_pid_file_is_seen_through(
+    up: Up, places: Places, account: Account, listener: Listener, torn: str
+) -> None:
+    up()
+    _kill_and_pretend(places, account, 1)
+    (places.data / "postmaster.pid").write_text(torn, encoding="utf-8")
     up(listener)
-    assert any("another program's now" in step for step in listener.steps)
-    assert embedded.status(chosen, home=places.home).is_running
-    assert psutil.pid_exists(stranger)
+    assert "starting PostgreSQL" in listener.steps
 
 
 def test_a_socket_lock_that_names_a_stranger_is_seen_through(
-    up: Up, places: Places, account: Account, chosen: Settings, stranger: int
+    up: Up, places: Places, account: Account, chosen: Settings, stranger: Stranger
 ) -> None:
     up()
     lock = places.socket(account) / ".s.PGSQL.5432.lock"
     text = lock.read_text(encoding="utf-8").splitlines()
     embedded.down(chosen, home=places.home)
     lock.parent.mkdir()
-    lock.write_text("\n".join([str(stranger), *text[1:]]) + "\n", encoding="utf-8")
+    lock.write_text("\n".join([str(stranger.pid), *text[1:]]) + "\n", encoding="utf-8")
     up()
     assert embedded.status(chosen, home=places.home).is_running
+    stranger.assert_untouched()
 
 
-def test_another_major_version_is_refused_with_advice(up: Up, places: Places, chosen: Settings) -> None:
+@pytest.mark.parametrize("major", ["16", "18"])
+def test_another_major_version_is_refused_with_advice(
+    up: Up, places: Places, chosen: Settings, account: Account, framehouse: Framehouse, major: str
+) -> None:
     up()
     embedded.down(chosen, home=places.home)
-    version = places.data / "PG_VERSION"
-    version.write_text("16\n", encoding="ascii")
-    with pytest.raises(StartError, match="the data was made by 16") as failure:
+    (places.data / "PG_VERSION").write_text(f"{major}\n", encoding="ascii")
+    before = _fingerprint(places)
+    with pytest.raises(StartError, match=f"the data was made by {major}") as failure:
         up()
     assert failure.value.hint is not None
-    assert "PostgreSQL 16" in failure.value.hint
+    assert f"PostgreSQL {major}" in failure.value.hint
     assert "pg_dump" in failure.value.hint
-    assert version.read_text(encoding="ascii") == "16\n"
+    refused = framehouse("up")
+    assert refused.returncode == 1
+    assert "try: install PostgreSQL" in refused.stderr
+    assert "stopped" in framehouse("status").stdout
+    assert _fingerprint(places) == before
+    assert not places.socket(account).exists()
 
 
 def test_programs_that_lack_what_the_data_uses_do_not_get_it(
@@ -112,12 +181,19 @@ def test_a_socket_folder_made_by_someone_else_is_refused(up: Up, places: Places,
         folder.unlink()
 
 
-@pytest.fixture
-def stranger() -> Iterator[int]:
-    """A living process that has nothing to do with the database."""
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    try:
-        yield process.pid
-    finally:
-        process.kill()
-        process.communicate()
+def _kill_and_pretend(places: Places, account: Account, pid: int) -> None:
+    """Kill the server, as a power cut does, and let its number be somebody else's afterwards."""
+    running = postmaster.find(places, account)
+    assert running is not None
+    children = psutil.Process(running.pid).children()
+    os.kill(running.pid, signal.SIGKILL)
+    psutil.wait_procs(children, timeout=60)
+    pid_file = places.data / "postmaster.pid"
+    _, rest = pid_file.read_text(encoding="utf-8").split("\n", 1)
+    pid_file.write_text(f"{pid}\n{rest}", encoding="utf-8")
+
+
+def _fingerprint(places: Places) -> list[tuple[str, int, int]]:
+    """Every file of the data, its size and when it was changed."""
+    found = [(str(path), path.lstat()) for path in places.data.rglob("*")]
+    return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
