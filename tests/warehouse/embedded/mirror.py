@@ -32,6 +32,23 @@ PACKAGES: Mapping[str, Sequence[str]] = {
 }
 
 
+#: `framehouse up` with the mirror's key in the place of Debian's and none of the machine's own servers.
+_UP = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from framehouse import embedded
+from framehouse.config import settings
+from framehouse.embedded import apt
+class Printer:
+    def step(self, text): print(text, flush=True)
+    def advance(self, done, total, text=""): pass
+home, mirror, apt._KEYRINGS = Path(sys.argv[1]), sys.argv[2], (sys.argv[3],)
+chosen = replace(settings(), database_url=None, home=home, debian_mirror=mirror)
+print(embedded.up(chosen, Printer(), machine_folders=[]).url, flush=True)
+"""
+
+
 def make_repository(folder: Path, programs: Programs) -> Path:
     """Lay out a signed repository with the packages of an installation; returns the keyring that trusts it."""
     installed = programs.bin_dir.parents[4]
@@ -123,6 +140,10 @@ class Mirror:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
+
+    def up(self, home: Path) -> list[str]:
+        """Python's arguments for an `up` that installs from this mirror; it prints its steps, then the url."""
+        return ["-c", _UP, str(home), self.url, str(self.folder / "keyring.gpg")]
 
     def drop(self, *, is_gone_then: bool) -> None:
         """Close the next connection in the middle of a package; then serve as ever, or have no package any more."""

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from framehouse.config import Settings
+from framehouse.embedded.places import server_dir
 from tests.warehouse.embedded.conftest import Framehouse
 
 
@@ -38,6 +40,21 @@ def test_the_life_of_a_database(framehouse: Framehouse, home: Path) -> None:
     assert "is stopped" in stopped.stdout
     assert "none" not in stopped.stdout
     assert "no embedded database was running" in framehouse("down").stdout
+
+
+def test_a_home_as_somebody_might_name_it(framehouse: Framehouse, home: Path, chosen: Settings) -> None:
+    odd = home / "it's Größe, 50% & #1 (new); ~x=[y] 夜"
+    odd.mkdir()
+    (odd / "server").symlink_to(server_dir(chosen))
+    started = framehouse("up", "--tcp", FRAMEHOUSE_HOME=str(odd))
+    assert started.returncode == 0, started.stderr
+    asked = framehouse(
+        "psql", "-Atc", "select count(*) from telemetry.performance_metrics", FRAMEHOUSE_HOME=str(odd)
+    )
+    assert asked.stdout.strip() == "0"
+    record = json.loads(framehouse("status", "--json", FRAMEHOUSE_HOME=str(odd)).stdout)
+    assert (record["state"], record["home"]) == ("running", str(odd))
+    assert "is stopped" in framehouse("down", FRAMEHOUSE_HOME=str(odd)).stdout
 
 
 def test_tcp_shows_no_password(framehouse: Framehouse, home: Path) -> None:

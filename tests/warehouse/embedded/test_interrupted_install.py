@@ -20,22 +20,6 @@ from tests.warehouse.embedded.mirror import Mirror
 
 Installer = Callable[[], "subprocess.Popen[str]"]
 
-#: `framehouse up` with the mirror's key in the place of Debian's and none of the machine's own servers.
-_UP = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-from framehouse import embedded
-from framehouse.config import settings
-from framehouse.embedded import apt
-class Printer:
-    def step(self, text): print(text, flush=True)
-    def advance(self, done, total, text=""): pass
-home, mirror, apt._KEYRINGS = Path(sys.argv[1]), sys.argv[2], (sys.argv[3],)
-chosen = replace(settings(), database_url=None, home=home, debian_mirror=mirror)
-print(embedded.up(chosen, Printer(), machine_folders=[]).url, flush=True)
-"""
-
 
 @pytest.fixture
 def odd_home(home: Path, chosen: Settings) -> Iterator[Path]:
@@ -53,7 +37,7 @@ def installer(odd_home: Path, mirror: Mirror, account: Account) -> Iterator[Inst
     started: list[subprocess.Popen[str]] = []
 
     def start() -> "subprocess.Popen[str]":
-        command = [sys.executable, "-c", _UP, odd_home, mirror.url, mirror.folder / "keyring.gpg"]
+        command = [sys.executable, *mirror.up(odd_home)]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()))
         return started[-1]
 

@@ -214,7 +214,7 @@ def url_of_young(up: Up) -> str:
     return up().url
 
 
-_SESSIONS = "select count(*) from pg_stat_activity where query = '{};' and state <> 'disabled'"
+_SESSIONS = "select count(*) from pg_stat_activity where query = '{};'"
 
 
 @contextmanager
