@@ -5,6 +5,7 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -154,6 +155,24 @@ def test_a_starter_killed_at_any_moment_leaves_nothing_half(
         killed.kill()
         killed.wait()
     _assert_comes_up_whole(framehouse, places)
+
+
+def test_what_a_killed_starters_programs_still_write_goes_too(up: Up, places: Places) -> None:
+    draft = places.home / ".making-killed"
+    draft.mkdir()
+    # As initdb does, it writes by relative paths until its folder is gone.
+    writes = (
+        "import itertools, time\nfor n in itertools.count(): open(str(n), 'w').close(); time.sleep(0.001)"
+    )
+    orphan = subprocess.Popen([sys.executable, "-c", writes], cwd=draft, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: len(list(draft.iterdir())) > 100)
+        up()
+        assert not draft.exists()
+        assert orphan.wait(60) == 1  # its next file has nowhere to be
+    finally:
+        orphan.kill()
+        orphan.wait()
 
 
 def test_what_a_killed_writer_of_files_left_goes_with_the_next_start(up: Up, places: Places) -> None:
