@@ -45,15 +45,16 @@ class Listener:
 
 
 class Hears(Listener):
-    """Does something as soon as it hears of a step."""
+    """Does something, once, as soon as it hears of a step."""
 
     def __init__(self, text: str, does: Callable[[], object]) -> None:
         super().__init__()
         self._text, self._does = text, does
 
     def step(self, text: str) -> None:
+        is_first = not any(self._text in step for step in self.steps)
         super().step(text)
-        if self._text in text:
+        if is_first and self._text in text:
             self._does()
 
 

@@ -18,8 +18,8 @@ from framehouse.embedded.account import Account
 from framehouse.embedded.cluster import misfit, remembered
 from framehouse.embedded.places import Places, write_json
 from framehouse.embedded.programs import Programs
-from framehouse.errors import StartError
-from tests.warehouse.embedded.conftest import Framehouse, Listener, Psql, Up
+from framehouse.errors import StartError, UnreachableError
+from tests.warehouse.embedded.conftest import Listener, Psql, Up
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +70,19 @@ sys.stdin.read()
 
 @pytest.mark.parametrize("stranger", ["a program", "another server"], indirect=True)
 def test_a_pid_file_that_names_a_stranger_is_seen_through(
-    framehouse: Framehouse, up: Up, places: Places, account: Account, stranger: Stranger
+    up: Up, chosen: Settings, places: Places, account: Account, stranger: Stranger, listener: Listener
 ) -> None:
     up()
     _kill_and_pretend(places, account, stranger.pid)
-    assert "stopped" in framehouse("status").stdout
-    assert "no database runs" in framehouse("psql").stderr
-    assert "no embedded database was running" in framehouse("down").stdout
+    assert embedded.status(chosen, home=places.home).state == "stopped"
+    with pytest.raises(UnreachableError, match="no database runs"):
+        embedded.database_url(replace(chosen, home=places.home))
+    assert embedded.down(chosen, home=places.home) is False
     assert not places.socket(account).exists()
-    started = framehouse("up")
-    assert started.returncode == 0, started.stderr
-    assert "another program's now" in started.stderr
-    found = postmaster.find(places, account)
-    assert found is not None
-    assert found.pid != stranger.pid
-    assert framehouse("down").returncode == 0
+    up(listener)
+    assert any("another program's now" in step for step in listener.steps)
+    assert embedded.status(chosen, home=places.home).pid != stranger.pid
+    assert embedded.down(chosen, home=places.home) is True
     stranger.assert_untouched()
 
 
@@ -115,7 +113,7 @@ def test_a_socket_lock_that_names_a_stranger_is_seen_through(
 
 @pytest.mark.parametrize("major", ["16", "18"])
 def test_another_major_version_is_refused_with_advice(
-    up: Up, places: Places, chosen: Settings, account: Account, framehouse: Framehouse, major: str
+    up: Up, places: Places, chosen: Settings, account: Account, major: str
 ) -> None:
     up()
     embedded.down(chosen, home=places.home)
@@ -126,10 +124,7 @@ def test_another_major_version_is_refused_with_advice(
     assert failure.value.hint is not None
     assert f"PostgreSQL {major}" in failure.value.hint
     assert "pg_dump" in failure.value.hint
-    refused = framehouse("up")
-    assert refused.returncode == 1
-    assert "try: install PostgreSQL" in refused.stderr
-    assert "stopped" in framehouse("status").stdout
+    assert embedded.status(chosen, home=places.home).state == "stopped"
     assert _fingerprint(places) == before
     assert not places.socket(account).exists()
 

@@ -52,8 +52,6 @@ def test_a_home_as_somebody_might_name_it(framehouse: Framehouse, home: Path, ch
         "psql", "-Atc", "select count(*) from telemetry.performance_metrics", FRAMEHOUSE_HOME=str(odd)
     )
     assert asked.stdout.strip() == "0"
-    record = json.loads(framehouse("status", "--json", FRAMEHOUSE_HOME=str(odd)).stdout)
-    assert (record["state"], record["home"]) == ("running", str(odd))
     assert "is stopped" in framehouse("down", FRAMEHOUSE_HOME=str(odd)).stdout
 
 
@@ -87,7 +85,7 @@ def test_a_given_server_that_does_not_answer(framehouse: Framehouse) -> None:
     assert "secret" not in failed.stderr + told.stdout
 
 
-@pytest.mark.parametrize("command", ["up", "down", "status", "psql"])
-def test_help_shows_how_it_is_used(framehouse: Framehouse, command: str) -> None:
-    text = framehouse(command, "--help").stdout
-    assert f"  framehouse {command}" in text
+@pytest.mark.parametrize("verb", ["up", "down", "status", "psql"])
+def test_help_shows_how_it_is_used(framehouse: Framehouse, verb: str) -> None:
+    text = framehouse(verb, "--help").stdout
+    assert f"  framehouse {verb}" in text

@@ -148,10 +148,10 @@ def test_a_starter_killed_at_any_moment_leaves_nothing_half(
     framehouse: Framehouse, starter: Starter, places: Places
 ) -> None:
     dice = random.Random(time.time_ns())
-    for _ in range(5):
+    for _ in range(4):
         killed = starter()
         with suppress(subprocess.TimeoutExpired):
-            killed.wait(dice.uniform(0.3, 2.5))
+            killed.wait(dice.uniform(0.4, 2.4))
         killed.kill()
         killed.wait()
     _assert_comes_up_whole(framehouse, places)
