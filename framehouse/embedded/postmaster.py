@@ -122,6 +122,16 @@ def wait_until_ready(
         time.sleep(_POLL_SECONDS)
 
 
+def is_ending(running: Running, places: Places, account: Account) -> bool:
+    """Whether a server that does not answer is gone, or goes within moments: its socket goes before its process."""
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while is_there := _is_ours(running.pid, places, account):
+        if time.monotonic() > until:
+            break
+        time.sleep(_POLL_SECONDS)
+    return not is_there
+
+
 def stop(running: Running, places: Places, account: Account, report: Reporter) -> None:
     """Stop the server: its clients are disconnected, everything is written. Waits until the process is gone."""
     report.step("stopping PostgreSQL (its clients are disconnected)")

@@ -176,7 +176,7 @@ def _prepare(
         try:
             return client.prepare(programs.bin_dir, running, database, programs.timescaledb)
         except UnreachableError as error:
-            if not client.is_recovering(error) and postmaster.find(places, account) is not None:
+            if not client.is_recovering(error) and not postmaster.is_ending(running, places, account):
                 raise
         running = postmaster.wait_until_ready(running.pid, places, account, report, is_open=is_open)
     return client.prepare(programs.bin_dir, running, database, programs.timescaledb)
