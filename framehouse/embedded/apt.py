@@ -192,8 +192,8 @@ def _failure(program: str, arguments: Sequence[str], stderr: str) -> InstallErro
     hint = "check the network, then run `framehouse up` again; FRAMEHOUSE_DEBIAN_MIRROR names another mirror"
     if "NO_PUBKEY" in stderr or "not signed" in stderr:
         hint = "Debian's keys here are too old: apt-get install debian-archive-keyring"
-    elif "No space left" in stderr:
-        hint = "make room on the disk that holds FRAMEHOUSE_HOME, then run `framehouse up` again"
+    elif "Hash Sum mismatch" in stderr:
+        hint = "what came is not what Debian signed, and nothing of it was kept; " + hint
     elif "Unable to locate package" in stderr:
         hint = f"the mirror lacks them in {SUITE}; FRAMEHOUSE_DEBIAN_MIRROR names another"
     return InstallError(f"{program} {verb} failed: {text}", hint=hint)

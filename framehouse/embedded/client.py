@@ -14,6 +14,8 @@ from framehouse.errors import StartError, UnreachableError
 from framehouse.warehouse.statements import statement
 
 _CONNECT_SECONDS = "10"
+_NOT_NOW = "FATAL: the database system is "
+_CRASHED = ("server closed the connection unexpectedly", "terminating connection because of crash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,20 @@ def describe(psql: Path, url: str, *, env: Mapping[str, str] = CLEAN_ENVIRONMENT
         started_at=datetime.fromtimestamp(float(started_at), UTC),
         size_mb=int(size_bytes) / 2**20,
     )
+
+
+def is_recovering(error: UnreachableError) -> bool:
+    """Whether the server refused only for now: it starts or stops, or one of its processes has just crashed."""
+    return any(sign in str(error) for sign in (_NOT_NOW, *_CRASHED))
+
+
+def is_open(psql: Path, running: Running) -> bool:
+    """Whether the server says nothing against connections now; what else fails, the next one who asks will see."""
+    try:
+        describe(psql, socket_url(running, "postgres"))
+    except UnreachableError as error:
+        return _NOT_NOW not in str(error)
+    return True
 
 
 def prepare(bin_dir: Path, running: Running, database: str, timescaledb: str) -> Description:

@@ -12,11 +12,14 @@ from typing import Any
 from framehouse.embedded import postmaster
 from framehouse.embedded.account import Account
 from framehouse.embedded.configuration import SUPERUSER, Listen, write_configuration
+from framehouse.embedded.disk import check_room
 from framehouse.embedded.places import (
     Places,
     make_folder,
     make_private_folder,
     read_json,
+    remove_drafts,
+    remove_folder,
     write_file,
     write_json,
 )
@@ -26,6 +29,8 @@ from framehouse.progress import Reporter
 
 #: The Unix socket's folder belongs to one cluster, so its number need not differ from another's.
 SOCKET_PORT = 5432
+#: What a new cluster and its schema take, with room to spare.
+NEEDED_MB = 128
 _DRAFT = ".making-"
 
 
@@ -107,13 +112,16 @@ def misfit(places: Places, programs: Programs) -> str | None:
 
 
 def clean(places: Places) -> None:
-    """Remove drafts that a killed starter left. Its initdb may still be dying: what stays goes the next time."""
+    """Remove drafts that a killed starter left. The lock has to be held."""
     for left in places.home.glob(f"{_DRAFT}*"):
-        shutil.rmtree(left, ignore_errors=True)
+        remove_folder(left)
+    for folder in (places.home, places.settings):
+        remove_drafts(folder)
 
 
 def make(programs: Programs, places: Places, account: Account, report: Reporter) -> None:
     """Run initdb into a draft and rename it into place: the data folder is there whole, or not at all."""
+    check_room(places.home, NEEDED_MB, "a new database", StartError)
     report.step("making the data folder")
     draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=places.home))
     try:
@@ -127,7 +135,10 @@ def make(programs: Programs, places: Places, account: Account, report: Reporter)
             ]
         )
         if done.returncode != 0:
-            raise _initdb_failure(done.stderr.strip() or done.stdout.strip())
+            raise InstallError(
+                f"initdb failed: {done.stderr.strip() or done.stdout.strip()}",
+                hint="framehouse up (it begins anew)",
+            )
         remember(places, programs)
         with contextlib.suppress(FileNotFoundError):
             places.data.rmdir()  # an empty folder, made by hand
@@ -167,15 +178,6 @@ def _locale(programs: Programs) -> list[str]:
     if programs.major >= 17:
         return ["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
     return ["--locale", "C.UTF-8"]
-
-
-def _initdb_failure(words: str) -> Exception:
-    if "No space left" in words:
-        return StartError(
-            f"the data folder could not be made: {words}",
-            hint="make room on the disk that holds FRAMEHOUSE_HOME, then run `framehouse up` again",
-        )
-    return InstallError(f"initdb failed: {words}", hint="framehouse up (it begins anew)")
 
 
 def _tcp_port(places: Places) -> int:

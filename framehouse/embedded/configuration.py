@@ -51,6 +51,8 @@ def server_settings(places: Places, listen: Listen, memory: int) -> str:
         "ident_file": str(places.settings / "pg_ident.conf"),
         "password_encryption": "scram-sha-256",
         "max_connections": MAX_CONNECTIONS,
+        # A client that was killed in the middle of a long statement gives its locks back, not only at its end.
+        "client_connection_check_interval": "2s",
         # TimescaleDB.
         "shared_preload_libraries": "timescaledb",
         "timescaledb.telemetry_level": "off",

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from framehouse.embedded.account import Account
 from framehouse.embedded.apt import SUITE, Apt, Package, sources
+from framehouse.embedded.disk import FULL, check_room, disk_errors_named
 from framehouse.embedded.lock import locked
-from framehouse.embedded.places import make_folder, nearest_folder, read_json, write_json
+from framehouse.embedded.places import make_folder, nearest_folder, read_json, remove_folder, write_json
 from framehouse.embedded.programs import Programs, Unfit, inspect, is_at_least
 from framehouse.errors import InstallError
 from framehouse.progress import Reporter
@@ -65,16 +66,12 @@ def install(server_dir: Path, mirror: str | None, account: Account, report: Repo
         if found := installed(server_dir, account):
             return found[0]
         _clean(server_dir)
-        _check_room(server_dir)
+        check_room(server_dir, NEEDED_MB, "installing the database", InstallError)
         draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=server_dir))
         try:
             draft.chmod(0o755)
-            return _install(draft, lines, account, report)
-        except OSError as error:
-            raise InstallError(
-                f"unpacking the database failed: {error}",
-                hint=f"make room and permission in {server_dir}, then run `framehouse up` again",
-            ) from error
+            with disk_errors_named(server_dir, NEEDED_MB, InstallError):
+                return _install(draft, lines, account, report)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -137,9 +134,7 @@ def _unpack(files: list[Path], tree: Path) -> Iterable[None]:
         if done.returncode != 0:
             raise InstallError(
                 f"{file.name} could not be unpacked: {_first_word(done.stderr)}",
-                hint="make room on the disk that holds FRAMEHOUSE_HOME, then run `framehouse up` again"
-                if "No space left" in done.stderr
-                else "framehouse up (it begins anew)",
+                hint="framehouse up (it begins anew)",
             )
 
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -149,7 +144,7 @@ def _unpack(files: list[Path], tree: Path) -> Iterable[None]:
 def _first_word(stderr: str) -> str:
     """The cause among thousands of lines: a full disk fails every file that follows."""
     lines = stderr.strip().splitlines() or ["dpkg-deb said nothing"]
-    return next((line for line in lines if "No space left" in line), lines[0])
+    return next((line for line in lines if FULL in line), lines[0])
 
 
 def _prune(tree: Path) -> None:
@@ -200,17 +195,8 @@ def _check_zones() -> None:
         )
 
 
-def _check_room(folder: Path) -> None:
-    free_mb = shutil.disk_usage(folder).free / 2**20
-    if free_mb < NEEDED_MB:
-        raise InstallError(
-            f"{folder} has {free_mb:.0f} MiB free, and installing the database takes {NEEDED_MB}",
-            hint="make room there, or set FRAMEHOUSE_HOME to a folder on another disk",
-        )
-
-
 def _clean(server_dir: Path) -> None:
     """Remove what an interrupted installation left."""
     for path in server_dir.iterdir():
         if path.is_dir() and (path.name.startswith(_DRAFT) or not (path / _MANIFEST).exists()):
-            shutil.rmtree(path, ignore_errors=True)
+            remove_folder(path)

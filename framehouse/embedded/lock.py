@@ -32,7 +32,8 @@ def locked(path: Path, report: Reporter, *, purpose: str) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise EmbeddedError(
-            f"{path} cannot be locked: {error.strerror}", hint="set FRAMEHOUSE_HOME to a folder you may write"
+            f"{path} cannot be locked: {error.strerror}",
+            hint="start framehouse as the account that made it, or set FRAMEHOUSE_HOME to a folder you may write",
         ) from error
     try:
         yield

@@ -1,12 +1,11 @@
 """Where things lie: the home, the cluster in it, and the short runtime folder of its socket."""
 
-import errno
 import hashlib
 import json
 import os
+import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from framehouse.config import Settings
 from framehouse.embedded.account import Account
 from framehouse.errors import ConfigError, StartError
 
+_DRAFT = ".new"
 _UNQUOTABLE = frozenset('"$`\\\n\r')
 
 
@@ -92,20 +92,6 @@ def nearest_folder(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
-@contextmanager
-def disk_errors_named(folder: Path) -> Iterator[None]:
-    """What the disk refuses, as a StartError that says where and what mends it."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or folder
-        room = "make room on the disk that holds it"
-        raise StartError(
-            f"{where}: {error.strerror or error}",
-            hint=f"{room if error.errno == errno.ENOSPC else 'mend that'}, then run `framehouse up` again",
-        ) from error
-
-
 def make_folder(path: Path) -> None:
     """Make a folder and its missing parents; those made for root can be entered by the server's user."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
@@ -141,9 +127,21 @@ def make_private_folder(path: Path, account: Account) -> None:
         raise StartError(f"{path} cannot be made: {error.strerror}") from error
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder in which a killed starter's programs may still write: they end once their files are gone.
+
+    What does not go within two seconds stays, for the next time.
+    """
+    for _ in range(40):
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
+        time.sleep(0.05)
+
+
 def write_file(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Replace a file's content at once: a reader or a power cut sees the old text or the new, whole."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+    draft = path.with_name(f".{path.name}.{os.getpid()}{_DRAFT}")
     draft.unlink(missing_ok=True)
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
@@ -155,6 +153,12 @@ def write_file(path: Path, text: str, *, mode: int = 0o644) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what killed writers of files left in a folder."""
+    for left in folder.glob(f".*{_DRAFT}"):
+        left.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ when it runs as the account that owns the data and has the data folder as its wo
 import contextlib
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from framehouse.embedded.account import Account
+from framehouse.embedded.disk import FULL, is_full
 from framehouse.embedded.places import Places
 from framehouse.embedded.programs import Programs
 from framehouse.errors import StartError
@@ -56,13 +57,17 @@ def find(places: Places, account: Account) -> Running | None:
     file = _pid_file(places)
     if file is None or not _is_ours(file.pid, places, account):
         return None
+    try:
+        started_at = datetime.fromtimestamp(psutil.Process(file.pid).create_time(), UTC)
+    except psutil.NoSuchProcess:
+        return None
     return Running(
         pid=file.pid,
         socket=file.socket,
         port=file.port,
         tcp=bool(file.address),
         is_ready=file.state == "ready",
-        started_at=datetime.fromtimestamp(psutil.Process(file.pid).create_time(), UTC),
+        started_at=started_at,
     )
 
 
@@ -71,6 +76,9 @@ def start(programs: Programs, places: Places, account: Account, report: Reporter
 
     Raises StartError with the server's own last words.
     """
+    _end_orphans(places, account, report)
+    if (running := find(places, account)) is not None:
+        return wait_until_ready(running.pid, places, account, report)
     _clear_stale(places, account, report)
     command = [
         str(programs.path("postgres")),
@@ -86,24 +94,42 @@ def start(programs: Programs, places: Places, account: Account, report: Reporter
 
 
 def wait_until_ready(
-    pid: int, places: Places, account: Account, report: Reporter, *, since: float = 0.0
+    pid: int,
+    places: Places,
+    account: Account,
+    report: Reporter,
+    *,
+    since: float = 0.0,
+    is_open: Callable[[Running], bool] = lambda _: True,
 ) -> Running:
     """Wait for a server that is starting; after a crash this takes as long as its log is long, and says so.
 
-    `since` (Unix time) is when it was started: older logs are not its own. Raises StartError with its last words.
+    `since` (Unix time) is when it was started: older logs are not its own. `is_open` asks the server itself: its file
+    says "ready" also while it recovers from the end of one of its processes. Raises StartError with its last words.
     """
     began = time.monotonic()
     told = ""
     while True:
         running = find(places, account)
-        if running is not None and running.pid == pid and running.is_ready:
+        # A killed starter's server may have come up meanwhile: then ours ends, and that one is waited for.
+        if running is not None and running.is_ready and is_open(running):
             return running
-        if not _is_alive(pid):
+        if running is None and not _is_alive(pid):
             raise _start_failure(places, since)
         if time.monotonic() - began > _PATIENCE_SECONDS and (news := _progress(places, since)) != told:
             told = news
             report.step(f"waiting for PostgreSQL: {told}")
         time.sleep(_POLL_SECONDS)
+
+
+def is_ending(running: Running, places: Places, account: Account) -> bool:
+    """Whether a server that does not answer is gone, or goes within moments: its socket goes before its process."""
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while is_there := _is_ours(running.pid, places, account):
+        if time.monotonic() > until:
+            break
+        time.sleep(_POLL_SECONDS)
+    return not is_there
 
 
 def stop(running: Running, places: Places, account: Account, report: Reporter) -> None:
@@ -134,27 +160,41 @@ def last_words(places: Places, *, since: float = 0.0, lines: int = 6) -> str:
     return ""
 
 
+def _end_orphans(places: Places, account: Account, report: Reporter) -> None:
+    """Wait for what a killed server left running, and end what does not end; a living server is left alone."""
+    left = _orphans(places, account)
+    if not left:
+        return
+    report.step(f"waiting for {len(left)} processes of a killed server to end")
+    until = time.monotonic() + _ORPHAN_GRACE_SECONDS
+    while left and time.monotonic() < until:
+        # They may be one that a killed starter left, which has only now written its pid.
+        if find(places, account) is not None:
+            return
+        _, left = psutil.wait_procs(left, timeout=10 * _POLL_SECONDS)
+    # What they still do the server's recovery will do again or undo: end them, as their postmaster would have.
+    for name in (signal.SIGQUIT, signal.SIGKILL):
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(name)
+        _, left = psutil.wait_procs(left, timeout=_ORPHAN_GRACE_SECONDS)
+    if left:
+        raise StartError(
+            f"processes of a killed server do not end: {', '.join(str(p.pid) for p in left)}",
+            hint="end them (they may hang in the disk), then run `framehouse up` again",
+        )
+
+
 def _clear_stale(places: Places, account: Account, report: Reporter) -> None:
-    """Make the way free after a kill or a reboot, without ever touching a living server or a stranger."""
-    if orphans := _orphans(places, account):
-        report.step(f"waiting for {len(orphans)} processes of a killed server to end")
-        _, left = psutil.wait_procs(orphans, timeout=_ORPHAN_GRACE_SECONDS)
-        # What they still do the server's recovery will do again or undo: end them, as their postmaster would have.
-        for name in (signal.SIGQUIT, signal.SIGKILL):
-            for process in left:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.send_signal(name)
-            _, left = psutil.wait_procs(left, timeout=_ORPHAN_GRACE_SECONDS)
-        if left:
-            raise StartError(
-                f"processes of a killed server do not end: {', '.join(str(p.pid) for p in left)}",
-                hint="end them (they may hang in the disk), then run `framehouse up` again",
-            )
-    # PostgreSQL itself takes any living process of that number for its own and would refuse.
-    file = _pid_file(places)
-    if file is not None and psutil.pid_exists(file.pid):
+    """Remove what a kill or a reboot left, where PostgreSQL itself would stumble over it."""
+    path, file = places.data / "postmaster.pid", _pid_file(places)
+    # PostgreSQL takes any living process of that number for its own, and what it cannot read for a server's.
+    if file is None and path.exists():
+        report.step("the last server is gone (what it wrote of itself is torn)")
+        path.unlink()
+    elif file is not None and psutil.pid_exists(file.pid):
         report.step(f"the last server is gone (its number {file.pid} is another program's now)")
-        (places.data / "postmaster.pid").unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
     for lock in places.socket(account).glob(".s.PGSQL.*.lock"):
         lock.unlink(missing_ok=True)
 
@@ -206,7 +246,6 @@ def _progress(places: Places, since: float) -> str:
 
 #: What the server's words mean for the person who reads them.
 _HINTS: Sequence[tuple[str, str]] = (
-    ("No space left on device", "make room on the disk that holds the data, then run `framehouse up` again"),
     (
         "could not map anonymous shared memory",
         "set shared_buffers lower in conf/local.conf under FRAMEHOUSE_HOME",
@@ -219,5 +258,7 @@ _HINTS: Sequence[tuple[str, str]] = (
 
 def _start_failure(places: Places, since: float) -> StartError:
     words = last_words(places, since=since) or "it said nothing"
+    if FULL not in words and is_full(places.data):
+        words += f"\n{FULL} on its disk"
     hint = next((hint for sign, hint in _HINTS if sign in words), f"read the log in {places.log}")
     return StartError(f"PostgreSQL does not start:\n{words}", hint=hint)

@@ -3,16 +3,17 @@
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from framehouse.config import Settings, environment
 from framehouse.embedded import client, cluster, postmaster
-from framehouse.embedded.account import server_account
+from framehouse.embedded.account import Account, server_account
 from framehouse.embedded.configuration import DATABASE, SUPERUSER
+from framehouse.embedded.disk import disk_errors_named
 from framehouse.embedded.lock import locked
 from framehouse.embedded.places import (
     Places,
-    disk_errors_named,
     make_folder,
     nearest_folder,
     places_of,
@@ -22,6 +23,9 @@ from framehouse.embedded.programs import MACHINE_FOLDERS, Programs, find_psql
 from framehouse.embedded.selection import choose_programs
 from framehouse.errors import UnreachableError
 from framehouse.progress import SILENT, Reporter
+
+#: How often a server may crash under our hands before that is an error.
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def up(
     account.check_can_enter(nearest_folder(places.home))
     make_folder(places.home)
     turn = locked(places.lock, report, purpose="starting or stopping the database")
-    with disk_errors_named(places.home), turn:
+    with disk_errors_named(places.home, cluster.NEEDED_MB), turn:
         cluster.clean(places)
         if cluster.is_made(places):
             cluster.check_owner(places, account)
@@ -88,7 +92,7 @@ def up(
         if running is None:
             running = cluster.launch(programs, places, account, report, tcp=tcp)
             cluster.remember(places, programs)
-        found = client.prepare(programs.bin_dir, running, database, programs.timescaledb)
+        found = _prepare(programs, running, database, places, account, report)
         return Server(
             url=_tcp_url(programs, running, places, database)
             if tcp
@@ -108,11 +112,11 @@ def down(settings: Settings, report: Reporter = SILENT, *, home: Path | None = N
     cluster.check_owner(places, account)
     with locked(places.lock, report, purpose="starting or stopping the database"):
         running = postmaster.find(places, account)
-        if running is None:
-            return False
-        postmaster.stop(running, places, account, report)
+        if running is not None:
+            postmaster.stop(running, places, account, report)
+        # A killed server left it, too.
         shutil.rmtree(places.socket(account), ignore_errors=True)
-        return True
+        return running is not None
 
 
 def database_url(settings: Settings) -> str:
@@ -156,6 +160,26 @@ def _running(settings: Settings) -> postmaster.Running:
     if not running.is_ready:
         raise UnreachableError("the database is still starting", hint="framehouse up (it waits)")
     return running
+
+
+def _prepare(
+    programs: Programs,
+    running: postmaster.Running,
+    database: str,
+    places: Places,
+    account: Account,
+    report: Reporter,
+) -> client.Description:
+    """The database with its extension; a server that is recovering is waited for, and one that ends says why."""
+    is_open = partial(client.is_open, programs.path("psql"))
+    for _ in range(_TRIES - 1):
+        try:
+            return client.prepare(programs.bin_dir, running, database, programs.timescaledb)
+        except UnreachableError as error:
+            if not client.is_recovering(error) and not postmaster.is_ending(running, places, account):
+                raise
+        running = postmaster.wait_until_ready(running.pid, places, account, report, is_open=is_open)
+    return client.prepare(programs.bin_dir, running, database, programs.timescaledb)
 
 
 def _tcp_url(programs: Programs, running: postmaster.Running, places: Places, database: str) -> str:

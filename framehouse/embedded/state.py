@@ -57,13 +57,14 @@ def status(settings: Settings, *, home: Path | None = None) -> Status:
     bin_dir = Path(known["bin_dir"]) if "bin_dir" in known else None
     running = postmaster.find(places, account)
     said = None
+    is_ready = running is not None and running.is_ready
     url = client.socket_url(running, configuration.DATABASE) if running is not None else None
-    if running is not None and running.is_ready and bin_dir is not None and url is not None:
+    if is_ready and bin_dir is not None and url is not None:
         try:
             said = client.describe(bin_dir / "psql", url)
-        except UnreachableError:
-            said = None
-    state = "stopped" if running is None else "running" if running.is_ready else "starting"
+        except UnreachableError as error:
+            is_ready = not client.is_recovering(error)
+    state = "stopped" if running is None else "running" if is_ready else "starting"
     return Status(
         state=state,
         origin=known.get("origin"),

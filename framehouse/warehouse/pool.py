@@ -30,6 +30,7 @@ class Array(list[T]):
 psycopg.adapters.register_dumper(Array, psycopg.types.array.ListBinaryDumper)
 
 #: A warm session that writes into a chunk while retention drops it gets XX000; once more finds the chunk gone.
+_DISK_FULL = "53100"
 _RETRIED = (
     psycopg.errors.InternalError_,
     psycopg.errors.DeadlockDetected,
@@ -213,7 +214,8 @@ def _operational(error: psycopg.OperationalError) -> WarehouseError:
     """A lost connection, or a server that stops or starts (08..., 57P..); anything else is what the server said."""
     if error.sqlstate is None or error.sqlstate.startswith(("08", "57P")):
         return UnreachableError(f"the warehouse went away: {_brief(error)}", hint="framehouse status")
-    return WarehouseError(f"the database refused: {_brief(error)}")
+    hint = "make room on the database's disk; it goes on by itself" if error.sqlstate == _DISK_FULL else None
+    return WarehouseError(f"the database refused: {_brief(error)}", hint=hint)
 
 
 def _brief(error: BaseException) -> str:

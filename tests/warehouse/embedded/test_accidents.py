@@ -1,14 +1,12 @@
-"""What must be survived: kills, stale pid files, starters at once, data of another making."""
+"""What must be survived besides kills: stale pid files, data of another making, programs that went away."""
 
-import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -20,143 +18,115 @@ from framehouse.embedded.account import Account
 from framehouse.embedded.cluster import misfit, remembered
 from framehouse.embedded.places import Places, write_json
 from framehouse.embedded.programs import Programs
-from framehouse.errors import StartError
-from tests.warehouse.embedded.conftest import Listener, Psql
-
-Up = Callable[..., embedded.Server]
-Starter = Callable[[], "subprocess.Popen[str]"]
+from framehouse.errors import StartError, UnreachableError
+from tests.warehouse.embedded.conftest import Listener, Psql, Up
 
 
-def test_a_killed_postmaster_loses_nothing(
-    up: Up, places: Places, account: Account, psql: Psql, chosen: Settings
-) -> None:
-    url = up().url
-    psql(url, "create table kept as select generate_series(1, 1000) as n")
-    first = postmaster.find(places, account)
-    assert first is not None
-    os.kill(first.pid, signal.SIGKILL)
-    assert psql(up().url, "select count(*) from kept") == "1000"
-    second = postmaster.find(places, account)
-    assert second is not None
-    assert second.pid != first.pid
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A living process that has nothing to do with the database."""
+
+    pid: int
+    assert_untouched: Callable[[], None]
 
 
-def test_a_killed_postmasters_busy_backend_does_not_hold_the_data(
-    up: Up, places: Places, account: Account, programs: Programs, listener: Listener
-) -> None:
-    url = up().url
-    # A backend in a busy loop does not notice that its postmaster is gone.
-    loop = "do $$ begin loop perform 1; end loop; end $$"
-    busy = subprocess.Popen([programs.path("psql"), "-X", "-d", url, "-c", loop], stderr=subprocess.DEVNULL)
-    try:
-        running = postmaster.find(places, account)
-        assert running is not None
-        _wait(lambda: "DO" in _titles(running.pid))
-        os.kill(running.pid, signal.SIGKILL)
-        _wait(lambda: not psutil.pid_exists(running.pid) or _is_zombie(running.pid))
-        up(listener)
-        assert any("of a killed server" in step for step in listener.steps)
-    finally:
-        busy.kill()
-        busy.wait()
+@pytest.fixture
+def stranger(request: pytest.FixtureRequest, chosen: Settings, home: Path) -> Iterator[Stranger]:
+    """One that notes every signal it gets, or the server of another home."""
+    if getattr(request, "param", "a program") == "another server":
+        other = home / "other"
+        embedded.up(chosen, home=other)
+        pid = embedded.status(chosen, home=other).pid
+        assert pid is not None
+
+        def runs_on() -> None:
+            assert embedded.status(chosen, home=other).pid == pid
+
+        yield Stranger(pid, runs_on)
+        embedded.down(chosen, home=other)
+        return
+    with subprocess.Popen(
+        [sys.executable, "-c", _NOTES_SIGNALS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+
+        def heard_nothing() -> None:
+            assert process.communicate()[0] == ""
+            assert process.returncode == 0
+
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield Stranger(process.pid, heard_nothing)
+        process.kill()
 
 
+_NOTES_SIGNALS = """
+import signal, sys
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    signal.signal(number, lambda number, frame: print(number, flush=True))
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("stranger", ["a program", "another server"], indirect=True)
 def test_a_pid_file_that_names_a_stranger_is_seen_through(
-    up: Up, places: Places, chosen: Settings, stranger: int, listener: Listener
+    up: Up, chosen: Settings, places: Places, account: Account, stranger: Stranger, listener: Listener
 ) -> None:
     up()
-    pid_file = places.data / "postmaster.pid"
-    text = pid_file.read_text(encoding="utf-8").splitlines()
-    embedded.down(chosen, home=places.home)
-    pid_file.write_text("\n".join([str(stranger), *text[1:]]) + "\n", encoding="utf-8")
-    shutil.chown(pid_file, places.data.stat().st_uid, places.data.stat().st_gid)
+    _kill_and_pretend(places, account, stranger.pid)
     assert embedded.status(chosen, home=places.home).state == "stopped"
+    with pytest.raises(UnreachableError, match="no database runs"):
+        embedded.database_url(replace(chosen, home=places.home))
     assert embedded.down(chosen, home=places.home) is False
+    assert not places.socket(account).exists()
     up(listener)
     assert any("another program's now" in step for step in listener.steps)
-    assert embedded.status(chosen, home=places.home).is_running
-    assert psutil.pid_exists(stranger)
+    assert embedded.status(chosen, home=places.home).pid != stranger.pid
+    assert embedded.down(chosen, home=places.home) is True
+    stranger.assert_untouched()
+
+
+@pytest.mark.parametrize("torn", ["", "47", "not a number\n"])
+def test_a_torn_pid_file_is_seen_through(
+    up: Up, places: Places, account: Account, listener: Listener, torn: str
+) -> None:
+    up()
+    _kill_and_pretend(places, account, 1)
+    (places.data / "postmaster.pid").write_text(torn, encoding="utf-8")
+    up(listener)
+    assert "starting PostgreSQL" in listener.steps
 
 
 def test_a_socket_lock_that_names_a_stranger_is_seen_through(
-    up: Up, places: Places, account: Account, chosen: Settings, stranger: int
+    up: Up, places: Places, account: Account, chosen: Settings, stranger: Stranger
 ) -> None:
     up()
     lock = places.socket(account) / ".s.PGSQL.5432.lock"
     text = lock.read_text(encoding="utf-8").splitlines()
     embedded.down(chosen, home=places.home)
     lock.parent.mkdir()
-    lock.write_text("\n".join([str(stranger), *text[1:]]) + "\n", encoding="utf-8")
+    lock.write_text("\n".join([str(stranger.pid), *text[1:]]) + "\n", encoding="utf-8")
     up()
     assert embedded.status(chosen, home=places.home).is_running
+    stranger.assert_untouched()
 
 
-def test_three_starters_at_once_share_one_server(starter: Starter, places: Places, account: Account) -> None:
-    started = [starter() for _ in range(3)]
-    said = [process.communicate(timeout=300)[0].splitlines() for process in started]
-    assert [process.returncode for process in started] == [0, 0, 0]
-    assert len({lines[-1] for lines in said}) == 1
-    assert sum("making the data folder" in lines for lines in said) == 1
-    assert sum("starting PostgreSQL" in lines for lines in said) == 1
-    assert postmaster.find(places, account) is not None
-
-
-@pytest.mark.parametrize("step", ["making the data folder", "starting PostgreSQL"])
-def test_a_killed_starter_leaves_nothing_half(
-    up: Up, starter: Starter, places: Places, psql: Psql, step: str
+@pytest.mark.parametrize("major", ["16", "18"])
+def test_another_major_version_is_refused_with_advice(
+    up: Up, places: Places, chosen: Settings, account: Account, major: str
 ) -> None:
-    killed = starter()
-    assert killed.stdout is not None
-    for line in killed.stdout:
-        if line.strip() == step:
-            killed.kill()
-            break
-    killed.wait()
-    killed.stdout.close()
-    assert killed.returncode == -signal.SIGKILL
-    # Its initdb lives a little longer; what it writes goes with the next start.
-    _wait(lambda: not any("initdb" in name for name in _commands_on(places)))
-    assert psql(up().url, "select 1") == "1"
-    assert list(places.home.glob(".making-*")) == []
-
-
-def test_a_server_that_still_recovers_is_waited_for(
-    up: Up, places: Places, account: Account, starter: Starter, psql: Psql
-) -> None:
-    psql(up().url, "create table kept as select generate_series(1, 1000) as n")
-    running = postmaster.find(places, account)
-    assert running is not None
-    os.kill(running.pid, signal.SIGKILL)
-    # Recovery that takes long: the startup process is held.
-    waiting = starter()
-    try:
-        startup = _held_startup(places, account, other_than=running.pid)
-        assert waiting.stdout is not None
-        lines = iter(waiting.stdout.readline, "")
-        assert any("waiting for PostgreSQL" in line for line in lines)
-        recovering = postmaster.find(places, account)
-        assert recovering is not None
-        assert not recovering.is_ready
-        startup.resume()
-        assert list(lines)[-1].startswith("postgresql:///")
-        assert waiting.wait() == 0
-    finally:
-        waiting.kill()
-        waiting.communicate()
-    assert psql(up().url, "select count(*) from kept") == "1000"
-
-
-def test_another_major_version_is_refused_with_advice(up: Up, places: Places, chosen: Settings) -> None:
     up()
     embedded.down(chosen, home=places.home)
-    version = places.data / "PG_VERSION"
-    version.write_text("16\n", encoding="ascii")
-    with pytest.raises(StartError, match="the data was made by 16") as failure:
+    (places.data / "PG_VERSION").write_text(f"{major}\n", encoding="ascii")
+    before = _fingerprint(places)
+    with pytest.raises(StartError, match=f"the data was made by {major}") as failure:
         up()
     assert failure.value.hint is not None
-    assert "PostgreSQL 16" in failure.value.hint
+    assert f"PostgreSQL {major}" in failure.value.hint
     assert "pg_dump" in failure.value.hint
-    assert version.read_text(encoding="ascii") == "16\n"
+    assert embedded.status(chosen, home=places.home).state == "stopped"
+    assert _fingerprint(places) == before
+    assert not places.socket(account).exists()
 
 
 def test_programs_that_lack_what_the_data_uses_do_not_get_it(
@@ -206,58 +176,19 @@ def test_a_socket_folder_made_by_someone_else_is_refused(up: Up, places: Places,
         folder.unlink()
 
 
-@pytest.fixture
-def stranger() -> Iterator[int]:
-    """A living process that has nothing to do with the database."""
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    try:
-        yield process.pid
-    finally:
-        process.kill()
-        process.communicate()
+def _kill_and_pretend(places: Places, account: Account, pid: int) -> None:
+    """Kill the server, as a power cut does, and let its number be somebody else's afterwards."""
+    running = postmaster.find(places, account)
+    assert running is not None
+    children = psutil.Process(running.pid).children()
+    os.kill(running.pid, signal.SIGKILL)
+    psutil.wait_procs(children, timeout=60)
+    pid_file = places.data / "postmaster.pid"
+    _, rest = pid_file.read_text(encoding="utf-8").split("\n", 1)
+    pid_file.write_text(f"{pid}\n{rest}", encoding="utf-8")
 
 
-def _held_startup(places: Places, account: Account, *, other_than: int) -> psutil.Process:
-    """Stop the startup process of the server that comes after the killed one, before it has recovered."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        running = postmaster.find(places, account)
-        if running is None or running.pid == other_than:
-            continue
-        try:
-            for child in psutil.Process(running.pid).children():
-                if "startup" in " ".join(child.cmdline()):
-                    child.suspend()
-                    return child
-        except psutil.Error:
-            continue
-    raise AssertionError("no startup process was seen")
-
-
-def _titles(pid: int) -> str:
-    """What the living children of a process call themselves."""
-    found = []
-    for child in psutil.Process(pid).children():
-        with contextlib.suppress(psutil.Error):  # it may end, or be waited for, while it is looked at
-            found += child.cmdline()
-    return " ".join(found)
-
-
-def _wait(until: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not until():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def _commands_on(places: Places) -> list[str]:
-    """The commands of all processes that work on this home."""
-    lines = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
-    return [line for line in lines if str(places.home) in line]
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+def _fingerprint(places: Places) -> list[tuple[str, int, int]]:
+    """Every file of the data, its size and when it was changed."""
+    found = [(str(path), path.lstat()) for path in places.data.rglob("*")]
+    return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)

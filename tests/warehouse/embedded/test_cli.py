@@ -1,31 +1,13 @@
 """The commands, as a person types them."""
 
 import json
-import subprocess
-import sysconfig
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from framehouse.config import Settings, environment
-
-Framehouse = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def framehouse(chosen: Settings, home: Path) -> Framehouse:
-    """Runs the command on an empty home that shares the installed programs."""
-    (home / "server").symlink_to(chosen.home / "server")
-    script = Path(sysconfig.get_path("scripts")) / "framehouse"
-
-    def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        env = environment(FRAMEHOUSE_HOME=str(home), FRAMEHOUSE_DATABASE_URL=None)
-        return subprocess.run(
-            [script, *arguments], env={**env, **variables}, capture_output=True, text=True, check=False
-        )
-
-    return run
+from framehouse.config import Settings
+from framehouse.embedded.places import server_dir
+from tests.warehouse.embedded.conftest import Framehouse
 
 
 def test_the_life_of_a_database(framehouse: Framehouse, home: Path) -> None:
@@ -60,6 +42,19 @@ def test_the_life_of_a_database(framehouse: Framehouse, home: Path) -> None:
     assert "no embedded database was running" in framehouse("down").stdout
 
 
+def test_a_home_as_somebody_might_name_it(framehouse: Framehouse, home: Path, chosen: Settings) -> None:
+    odd = home / "it's Größe, 50% & #1 (new); ~x=[y] 夜"
+    odd.mkdir()
+    (odd / "server").symlink_to(server_dir(chosen))
+    started = framehouse("up", "--tcp", FRAMEHOUSE_HOME=str(odd))
+    assert started.returncode == 0, started.stderr
+    asked = framehouse(
+        "psql", "-Atc", "select count(*) from telemetry.performance_metrics", FRAMEHOUSE_HOME=str(odd)
+    )
+    assert asked.stdout.strip() == "0"
+    assert "is stopped" in framehouse("down", FRAMEHOUSE_HOME=str(odd)).stdout
+
+
 def test_tcp_shows_no_password(framehouse: Framehouse, home: Path) -> None:
     started = framehouse("up", "--tcp")
     assert started.returncode == 0, started.stderr
@@ -90,7 +85,7 @@ def test_a_given_server_that_does_not_answer(framehouse: Framehouse) -> None:
     assert "secret" not in failed.stderr + told.stdout
 
 
-@pytest.mark.parametrize("command", ["up", "down", "status", "psql"])
-def test_help_shows_how_it_is_used(framehouse: Framehouse, command: str) -> None:
-    text = framehouse(command, "--help").stdout
-    assert f"  framehouse {command}" in text
+@pytest.mark.parametrize("verb", ["up", "down", "status", "psql"])
+def test_help_shows_how_it_is_used(framehouse: Framehouse, verb: str) -> None:
+    text = framehouse(verb, "--help").stdout
+    assert f"  framehouse {verb}" in text

@@ -2,7 +2,6 @@
 
 import stat
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,9 +14,7 @@ from framehouse.embedded.account import Account
 from framehouse.embedded.places import Places
 from framehouse.embedded.programs import Programs
 from framehouse.errors import ConfigError, StartError, UnreachableError
-from tests.warehouse.embedded.conftest import Listener, Psql
-
-Up = Callable[..., embedded.Server]
+from tests.warehouse.embedded.conftest import Listener, Psql, Up
 
 
 def test_the_second_up_finds_the_first_ones_server(
