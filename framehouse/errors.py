@@ -10,7 +10,8 @@ FramehouseError               what went wrong, a stable `code`, and a `hint`: wh
 │   ├── UnreachableError      no connection
 │   ├── NotMigratedError      the schema is missing or older than this program
 │   ├── DefinitionError       a rollup's stored definition differs from the code's
-│   └── BuildError            dbt or a migration failed
+│   ├── BuildError            dbt or a migration failed
+│   └── BackupError           a backup cannot be written, read or restored
 ├── ContractError             what was sent does not keep the contract; carries `problems`
 │   ├── NotJsonError          a body is no JSON
 │   ├── DuplicateKeyError     an object names a key twice
@@ -107,6 +108,12 @@ class BuildError(WarehouseError):
     """dbt or a migration failed."""
 
     code = "build_failed"
+
+
+class BackupError(WarehouseError):
+    """A backup cannot be written, read or restored."""
+
+    code = "backup_failed"
 
 
 class ContractError(FramehouseError):

@@ -107,6 +107,19 @@ class TestServer:
             connection.execute(f"create database {name}{source}")
         return self.database(name)
 
+    def freeze(self, url: str) -> str:
+        """Make a database one that can be cloned, which is while nobody is connected; its name."""
+        name = urlsplit(url).path[1:]
+        with psycopg.connect(url, autocommit=True) as connection:
+            # TimescaleDB's scheduler would be somebody.
+            connection.execute("select _timescaledb_functions.stop_background_workers()")
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"alter database {name} allow_connections false")
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name]
+            )
+        return name
+
     def drop(self, url: str) -> None:
         """Drop a database, whoever is connected."""
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -141,14 +154,9 @@ def _start(folder: Path) -> dict[str, object]:
     migrations.upgrade(built)
     with Warehouse(built) as warehouse:
         build(warehouse, log_dir=folder / "log")
-    with psycopg.connect(built, autocommit=True) as connection:
-        # A template can be cloned only while nobody is connected, TimescaleDB's scheduler included.
-        connection.execute("select _timescaledb_functions.stop_background_workers()")
+    server.freeze(built)
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"alter database {template} is_template true allow_connections false")
-        connection.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [template]
-        )
+        connection.execute(f"alter database {template} is_template true")
     return {"url": url, "template": template, "is_ours": given is None}
 
 

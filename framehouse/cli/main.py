@@ -17,6 +17,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "psql": ("database", "Open psql on the warehouse."),
     "serve": ("serve", "Serve the API, take events, and keep the rollups up to date."),
     "maintain": ("maintain", "Bring the rollups' cells up to date."),
+    "backup": ("backup", "Write the whole warehouse into a file."),
+    "restore": ("backup", "Put a backup into an empty warehouse."),
     "retention": ("retention", "Say how long raw rows are kept, and drop older ones."),
     "migrate": ("maintain", "Bring the schema up to date."),
     "build": ("build", "Build the rollups and marts with dbt."),

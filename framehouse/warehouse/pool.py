@@ -94,6 +94,27 @@ class Session:
             for row in rows:
                 copy.write_row(row)
 
+    def copy_text(self, table: tuple[str, str], columns: Sequence[str], blocks: Iterable[bytes]) -> int:
+        """Copy rows in COPY's text format into a table (schema, name); how many there were."""
+        text = _sql.SQL("copy {} ({}) from stdin").format(
+            _sql.Identifier(*table), _sql.SQL(", ").join(map(_sql.Identifier, columns))
+        )
+        with self._connection.cursor() as cursor:
+            with cursor.copy(text) as copy:
+                for block in blocks:
+                    copy.write(block)
+            return cursor.rowcount
+
+    def count(self, schema: str, name: str) -> int:
+        """Rows of a relation."""
+        text = _sql.SQL("select count(*) from {}").format(_sql.Identifier(schema, name))
+        row = self._connection.execute(text).fetchone()
+        return int(row[0]) if row else 0
+
+    def empty(self, schema: str, name: str) -> None:
+        """Delete all rows of a table."""
+        self._connection.execute(_sql.SQL("delete from {}").format(_sql.Identifier(schema, name)))
+
     def delete_buckets(self, cells: str, buckets: Sequence[datetime]) -> None:
         """Delete the cells of some buckets from a rollup's table (`schema.table`)."""
         table = _sql.Identifier(*cells.split("."))

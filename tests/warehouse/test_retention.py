@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from unittest.mock import patch
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -51,15 +50,7 @@ def new_york(server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> It
         fill(warehouse, random, [START + QUARTER * random.randrange(30 * 96) for _ in range(150)])
         maintain(warehouse)
         retention.set_keep(warehouse, KEEP)
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("select _timescaledb_functions.stop_background_workers()")
-    name = urlsplit(url).path[1:]
-    with psycopg.connect(server.url, autocommit=True) as connection:
-        connection.execute(f"alter database {name} allow_connections false")
-        connection.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name]
-        )
-    yield name
+    yield server.freeze(url)
     server.drop(url)
 
 

@@ -1,0 +1,230 @@
+"""A warehouse in a file, and back: `framehouse backup` and `framehouse restore`.
+
+A backup is pg_dump's custom format of the whole database as of one instant, read back and counted before it is called
+complete. A restore makes the schema and the rollups anew, as this program and the server's edition have them, and puts
+the rows in: raw rows, cells, marks and the fence. So a backup of one edition, or version of TimescaleDB, can be
+restored on another, and the history that only cells know comes along.
+"""
+
+import os
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from framehouse.errors import BackupError
+from framehouse.progress import SILENT, Reporter
+from framehouse.warehouse.archive import Archive, Entry, Rows
+from framehouse.warehouse.pool import Session, Warehouse
+
+Relation = tuple[str, str]
+
+#: What a restore keeps as this program made it.
+_OWN = {("ops", "rollups"), ("ops", "builds"), ("ops", "studio_settings")}
+_MARKS = (("ops", "touched_buckets"), ("ops", "touched_days"))
+_RAW = (("telemetry", "performance_metrics"), ("telemetry", "worker_heartbeats"))
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """Where pg_dump and pg_restore are, and the arguments and environment by which they reach the warehouse."""
+
+    folder: Path
+    arguments: tuple[str, ...]
+    variables: Mapping[str, str]
+
+    @property
+    def pg_restore(self) -> Path:
+        return self.folder / "pg_restore"
+
+
+def backup(
+    warehouse: Warehouse,
+    file: Path,
+    *,
+    programs: Programs,
+    report: Reporter = SILENT,
+) -> int:
+    """Write a backup, read it back and count its rows; the bytes that it takes.
+
+    The file appears when it is complete. Raises BackupError with what pg_dump said, or with what is missing in it.
+    """
+    partial = file.with_name(f".{file.name}.partial")
+    with warehouse.session(is_snapshot=True) as session:
+        if session.value("backup.compressed_chunks"):
+            raise BackupError(
+                "raw rows lie in the columnstore, whose format no other version can read",
+                hint="convert the chunks back first (call convert_to_rowstore(...))",
+            )
+        snapshot = session.value("backup.snapshot")
+        report.step("counting rows")
+        expected = {relation: session.count(*relation) for relation in _counted(session)}
+        try:
+            report.step(f"writing {file}")
+            _dump(programs, snapshot, partial, report)
+            report.step("reading it back")
+            _verify(Archive(programs.pg_restore, partial), expected, report)
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
+    return file.stat().st_size
+
+
+def describe(file: Path, pg_restore: Path) -> dict[str, str | None]:
+    """The studio's calendar in a backup. Raises BackupError for a file that is no backup of a warehouse."""
+    archive = Archive(pg_restore, file)
+    found = archive.rows("ops", "studio_settings")
+    if not found:
+        raise BackupError(
+            f"{file} holds no framehouse warehouse", hint="give a file that `framehouse backup` wrote"
+        )
+    return found[0]
+
+
+def prepare(warehouse: Warehouse, calendar: Mapping[str, str | None]) -> None:
+    """Fix the studio's calendar in an empty warehouse. Raises BackupError when it is not empty."""
+    with warehouse.session() as session:
+        if session.value("backup.has_data"):
+            raise BackupError(
+                "this warehouse holds data, and a restore needs an empty one",
+                hint="set FRAMEHOUSE_HOME to a new folder, or FRAMEHOUSE_DATABASE_URL to an empty database",
+            )
+        session.run("backup.settle_calendar", calendar)
+
+
+def restore(warehouse: Warehouse, file: Path, *, pg_restore: Path, report: Reporter = SILENT) -> int:
+    """Put a backup's rows into an empty warehouse whose schema and rollups are made; how many there were.
+
+    All of it or, whatever happens, nothing. Raises BackupError for another version's backup.
+    """
+    archive = Archive(pg_restore, file)
+    with warehouse.session() as session:
+        session.run("backup.be_alone")
+        if session.value("backup.has_data"):
+            raise BackupError(
+                "somebody wrote into this warehouse meanwhile", hint="restore into an empty one"
+            )
+        cells = _matching_cells(session, archive)
+        order = [*_RAW, *cells, *_rest(session), *_MARKS]
+        session.run("backup.let_tiers_go")
+        for relation in reversed(order):
+            if relation not in cells and relation not in _RAW:
+                session.empty(*relation)
+        session.run("backup.keep_tiers")
+        places = {relation: place for place, relation in enumerate(order)}
+        wanted = [
+            e
+            for e in archive.entries
+            if e.kind == "SEQUENCE SET" or archive.relation(e.schema, e.name) in places
+        ]
+        wanted.sort(key=lambda e: places.get(archive.relation(e.schema, e.name), len(order)))
+        report.step(f"restoring {file}")
+        done = _load(session, archive, wanted, cells, report)
+        for row in archive.rows("ops", "rollups"):
+            session.run("backup.settle_rollup", row)
+    with warehouse.autocommit() as session:
+        report.step("analyzing")
+        session.run("backup.analyze")
+    return done
+
+
+def _load(
+    session: Session,
+    archive: Archive,
+    wanted: list[Entry],
+    cells: Mapping[Relation, Relation],
+    report: Reporter,
+) -> int:
+    done, reached = 0, 0
+    for part in archive.read(wanted):
+        reached += 1
+        if not isinstance(part, Rows):
+            if part.name.startswith(("studio.", "ops.")):
+                session.value(
+                    "backup.set_sequence",
+                    {"sequence": part.name, "value": part.value, "is_called": part.is_called},
+                )
+            continue
+        relation = archive.relation(part.schema, part.name)
+        if relation in _MARKS:
+            session.empty(*relation)  # of the marks that the raw rows have just left
+        table = cells.get(relation, relation)
+        report.advance(reached, len(wanted), f"{'.'.join(relation)}, {done:,} rows")
+        done += session.copy_text(table, part.columns, part.blocks)
+    return done
+
+
+def _counted(session: Session) -> list[Relation]:
+    cells = [("rollup", f"{row['name']}_cells") for row in session.rows("backup.cells")]
+    return [*_RAW, ("ops", "attempt_ledger"), *_MARKS, ("ops", "pending_buckets"), *cells]
+
+
+def _matching_cells(session: Session, archive: Archive) -> dict[Relation, Relation]:
+    """For each rollup's cells the table to put them into. Raises BackupError when the definitions differ."""
+    here = {row["name"]: row for row in session.rows("backup.cells")}
+    there = {str(row["name"]): row["definition_hash"] for row in archive.rows("ops", "rollups")}
+    [revision] = archive.rows("public", "framehouse_version")
+    same = {name for name, row in here.items() if there.get(name) == row["definition_hash"]}
+    if revision["version_num"] != session.value("backup.revision") or not there.keys() == here.keys() == same:
+        other = ", ".join(sorted((there.keys() | here.keys()) - same)) or f"schema {revision['version_num']}"
+        raise BackupError(
+            f"this backup was written by another version of framehouse ({other} differs)",
+            hint="restore it with the version that wrote it, then upgrade",
+        )
+    return {("rollup", f"{name}_cells"): (row["schema"], row["relation"]) for name, row in here.items()}
+
+
+def _rest(session: Session) -> Iterator[Relation]:
+    """All other tables, those that are referred to before those that refer."""
+    rows = session.rows("backup.tables")
+    graph = {f"{row['schema']}.{row['relation']}": row["refers_to"] for row in rows}
+    for name in TopologicalSorter(graph).static_order():
+        schema, _, relation = name.partition(".")
+        if (schema, relation) not in {*_OWN, *_MARKS, *_RAW}:
+            yield schema, relation
+
+
+def _dump(programs: Programs, snapshot: str, partial: Path, report: Reporter) -> None:
+    command = [str(programs.folder / "pg_dump"), *programs.arguments]
+    command += ["--format=custom", f"--snapshot={snapshot}", "--verbose", f"--file={partial}"]
+    partial.touch(mode=0o600)
+    said: list[str] = []
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=dict(programs.variables)
+    ) as process:
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                said.append(line)
+                if "dumping contents of table" in line:
+                    size_mb = partial.stat().st_size / 2**20
+                    report.advance(0, 0, f"{line.split()[-1].strip(chr(34))}, {size_mb:,.0f} MiB")
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode != 0:
+        errors = [line for line in said if "error:" in line] or said[-1:]
+        raise BackupError(
+            f"pg_dump failed: {' '.join(line.strip() for line in errors)}",
+            hint="pg_dump has to be as new as the server; put the server's own programs first on the PATH",
+        )
+
+
+def _verify(archive: Archive, expected: Mapping[Relation, int], report: Reporter) -> None:
+    found: Counter[Relation] = Counter()
+    wanted = [entry for entry in archive.entries if entry.kind == "TABLE DATA"]
+    for reached, part in enumerate(archive.read(wanted)):
+        if isinstance(part, Rows):
+            relation = archive.relation(part.schema, part.name)
+            found[relation] += sum(block.count(b"\n") for block in part.blocks)
+            report.advance(reached, len(wanted), ".".join(relation))
+    for relation, count in expected.items():
+        if found[relation] != count:
+            raise BackupError(
+                f"the backup holds {found[relation]:,} rows of {'.'.join(relation)} instead of {count:,}",
+                hint="nothing was kept; look at the disk, and try again",
+            )

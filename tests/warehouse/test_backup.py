@@ -1,0 +1,261 @@
+"""A warehouse in a file, and back: every row, cell and mark, on either edition and from one to the other."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+import psycopg
+import pytest
+
+import migrations
+from framehouse import embedded
+from framehouse.config import read
+from framehouse.errors import BackupError
+from framehouse.warehouse import Warehouse, backup
+from framehouse.warehouse.build import build
+from framehouse.warehouse.maintain import Backlog, backlog, maintain
+from ingest.writer import Status, write_events
+from tests.builders import event
+from tests.conftest import TestServer
+from tests.warehouse.cells import QUARTER, ask, contents, exact, fill, is_community, tell
+
+KATHMANDU = "Asia/Kathmandu"
+OLD = datetime(2026, 1, 2, tzinfo=UTC)
+FENCE = datetime(2026, 1, 22, 18, 15, tzinfo=UTC)  # a midnight there
+NEW = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+def programs(url: str) -> backup.Programs:
+    folder = ask(url, "select setting from pg_config where name = 'BINDIR'")
+    return backup.Programs(Path(str(folder)), (f"--dbname={url}",), os.environ)
+
+
+@contextmanager
+def empty(server: TestServer) -> Iterator[Warehouse]:
+    url = server.create()
+    try:
+        migrations.upgrade(url)
+        with Warehouse(url) as warehouse:
+            yield warehouse
+    finally:
+        server.drop(url)
+
+
+@pytest.fixture(scope="module")
+def template(server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The name of a database with all that there can be: history below a fence, late rows, marks, quarantine."""
+    folder = tmp_path_factory.mktemp("log")
+    random = Random("backup")
+    with empty(server) as warehouse:
+        build(warehouse, log_dir=folder, studio_zone=KATHMANDU)
+        fill(warehouse, random, [OLD + QUARTER * random.randrange(20 * 96) for _ in range(40)])
+        fill(warehouse, random, [NEW + QUARTER * random.randrange(5 * 96) for _ in range(40)])
+        maintain(warehouse)
+        tell(warehouse.url, "update ops.retention set raw_from = %s, raw_keep = '180 days'", FENCE)
+        for table in ("performance_metrics", "worker_heartbeats"):
+            tell(
+                warehouse.url,
+                f"select drop_chunks('telemetry.{table}', older_than => %s::timestamptz)",
+                FENCE,
+            )
+        fill(warehouse, random, [NEW + QUARTER * n for n in range(5)])
+        write_events(
+            warehouse, [event(job_id="\\N 'quoted' ü", error_message='line\nbreak "and" \\. quotes')]
+        )
+        write_events(warehouse, [event(tier="unheard of"), event(finished_at=OLD.isoformat())])
+        tell(warehouse.url, "update studio.resolution_tiers set speed_factor = 7 where name = 'draft'")
+        assert backlog(warehouse).touched_buckets > 0
+        warehouse.close()
+        yield server.freeze(warehouse.url)
+
+
+@pytest.fixture
+def studio(server: TestServer, template: str) -> Iterator[Warehouse]:
+    """A warehouse of the test's own."""
+    url = server.create(template=template)
+    with Warehouse(url) as warehouse:
+        yield warehouse
+    server.drop(url)
+
+
+def everything(url: str) -> dict[str, object]:
+    """A hash of every table's rows, and of every rollup's cells."""
+    names = ask(
+        url,
+        """select array_agg(schemaname || '.' || tablename order by 1) from pg_tables
+           where schemaname in ('studio', 'telemetry', 'ops')
+             and tablename not in ('builds', 'rollups', 'studio_settings')""",
+    )
+    assert isinstance(names, list)
+    text = "select count(*) || ' ' || coalesce(md5(string_agg(r::text, chr(10) order by r::text)), '') from {} as r"
+    found = {name: ask(url, text.format(name)) for name in names}
+    cells = {name: (count, digest) for name, (_, _, count, digest) in contents(url).items()}
+    complete = ask(url, "select array_agg((name, source, grain, definition_hash, complete_from)::text order by name)"
+                        " from ops.rollups")  # fmt: skip
+    return found | cells | {"complete": complete}
+
+
+def restored(target: Warehouse, file: Path, folder: Path) -> None:
+    """What `framehouse restore` does."""
+    pg_restore = programs(target.url).pg_restore
+    calendar = backup.describe(file, pg_restore)
+    backup.prepare(target, calendar)
+    build(target, log_dir=folder)
+    backup.restore(target, file, pg_restore=pg_restore)
+
+
+def check_alive(warehouse: Warehouse) -> None:
+    """It goes on as the one that was backed up would have."""
+    exact(warehouse.url, zone_name=KATHMANDU, since=FENCE.isoformat())
+    both = [event(job_id="new", finished_at=NEW.isoformat()), event(finished_at=OLD.isoformat())]
+    [again, old] = write_events(warehouse, both)
+    assert (again.status, old.code) == (Status.ACCEPTED, "too_old")
+    write_events(warehouse, [event(tier="unheard of, too")])
+    maintain(warehouse)
+    assert backlog(warehouse) == Backlog(0, 0, 0)
+    exact(warehouse.url, zone_name=KATHMANDU, since=FENCE.isoformat())
+
+
+def test_there_and_back(studio: Warehouse, server: TestServer, tmp_path: Path) -> None:
+    file = tmp_path / "a studio's.backup"
+    size = backup.backup(studio, file, programs=programs(studio.url))
+    assert size == file.stat().st_size > 0
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.glob("*.backup*")] == [file.name]
+    with empty(server) as target:
+        restored(target, file, tmp_path)
+        assert everything(target.url) == everything(studio.url)
+        check_alive(target)
+        with pytest.raises(BackupError, match="holds data"):
+            backup.prepare(target, {"studio_zone": KATHMANDU, "block_minutes": "15"})
+        with pytest.raises(BackupError, match="wrote into this warehouse"):
+            backup.restore(target, file, pg_restore=programs(target.url).pg_restore)
+
+
+def test_from_one_edition_to_the_other(
+    studio: Warehouse, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if not is_community(studio.url):
+        pytest.skip("there is no Community edition here; FRAMEHOUSE_TEST_DATABASE_URL names one")
+    home = tmp_path_factory.mktemp("apache")
+    for folder in (home, *home.parents[:3]):
+        folder.chmod(0o755)  # as root the server runs as another user, who must be able to enter
+    settings = read(os.environ)
+    apache = TestServer(embedded.up(settings, home=home, machine_folders=()).url, "")
+    try:
+        assert not is_community(apache.url)
+        there, back = tmp_path / "there.backup", tmp_path / "back.backup"
+        before = everything(studio.url)
+        backup.backup(studio, there, programs=programs(studio.url))
+        with empty(apache) as target:
+            restored(target, there, tmp_path)
+            assert everything(target.url) == before
+            backup.backup(target, back, programs=programs(target.url))
+            with empty(TestServer(studio.url, "")) as again:
+                restored(again, back, tmp_path)
+                assert everything(again.url) == before
+                check_alive(again)
+            check_alive(target)
+    finally:
+        embedded.down(settings, home=home)
+
+
+def test_a_restore_is_all_or_nothing(studio: Warehouse, server: TestServer, tmp_path: Path) -> None:
+    file = tmp_path / "studio.backup"
+    backup.backup(studio, file, programs=programs(studio.url))
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) * 2 // 3])
+    with empty(server) as target:
+        with pytest.raises(BackupError, match=r"is damaged|is no archive"):
+            restored(target, file, tmp_path)
+        file.write_bytes(whole)
+        restored(target, file, tmp_path)
+        assert everything(target.url) == everything(studio.url)
+
+
+def test_what_is_no_backup_is_said(studio: Warehouse, tmp_path: Path) -> None:
+    pg_restore = programs(studio.url).pg_restore
+    file = tmp_path / "notes.txt"
+    file.write_text("nothing of the kind")
+    with pytest.raises(BackupError, match="is no archive of pg_dump") as caught:
+        backup.describe(file, pg_restore)
+    assert "framehouse backup" in str(caught.value.hint)
+
+
+def test_another_versions_backup_is_refused(studio: Warehouse, server: TestServer, tmp_path: Path) -> None:
+    file = tmp_path / "studio.backup"
+    tell(
+        studio.url, "update ops.rollups set definition_hash = 'other' where name = 'attempts_by_worker_fine'"
+    )
+    backup.backup(studio, file, programs=programs(studio.url))
+    with empty(server) as target, pytest.raises(BackupError, match="attempts_by_worker_fine differs"):
+        restored(target, file, tmp_path)
+
+
+def test_a_backup_that_fails_leaves_the_old_one(studio: Warehouse, tmp_path: Path) -> None:
+    file = tmp_path / "studio.backup"
+    file.write_text("the old one")
+    found = programs(studio.url)
+    broken = backup.Programs(found.folder, ("--dbname=postgresql:///nowhere?host=/nowhere",), found.variables)
+    with pytest.raises(BackupError, match="pg_dump failed"):
+        backup.backup(studio, file, programs=broken)
+    assert file.read_text() == "the old one"
+    assert list(tmp_path.glob(".*")) == []
+
+
+@pytest.fixture
+def lossy(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """A pg_dump that leaves a table out, without a word."""
+
+    def arrange() -> None:
+        whole = backup._dump
+
+        def without_ledger(programs: backup.Programs, *rest: object) -> None:
+            less = backup.Programs(
+                programs.folder,
+                (*programs.arguments, "--exclude-table-data=ops.attempt_ledger"),
+                programs.variables,
+            )
+            whole(less, *rest)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(backup, "_dump", without_ledger)
+
+    return arrange
+
+
+def test_what_is_missing_in_the_file_is_noticed(
+    studio: Warehouse, tmp_path: Path, lossy: Callable[[], None]
+) -> None:
+    lossy()
+    file = tmp_path / "studio.backup"
+    with pytest.raises(BackupError, match=r"holds 0 rows of ops\.attempt_ledger"):
+        backup.backup(studio, file, programs=programs(studio.url))
+    assert not file.exists()
+
+
+def test_rows_that_come_meanwhile_are_in_it_whole_or_not_at_all(
+    studio: Warehouse, server: TestServer, tmp_path: Path
+) -> None:
+    class Writing:
+        """Writes at every step of the backup."""
+
+        def step(self, text: str) -> None:
+            write_events(studio, [event(finished_at=(NEW + timedelta(hours=1)).isoformat())])
+
+        def advance(self, done: float, total: float, text: str = "") -> None:
+            pass
+
+    file = tmp_path / "studio.backup"
+    backup.backup(studio, file, programs=programs(studio.url), report=Writing())
+    with empty(server) as target:
+        restored(target, file, tmp_path)
+        rows = ask(target.url, "select count(*) from telemetry.performance_metrics")
+        with psycopg.connect(target.url) as connection:
+            ledger = connection.execute(
+                "select count(*) from ops.attempt_ledger where finished_at >= %s", [FENCE]
+            ).fetchone()
+        assert ledger == (rows,)
+        check_alive(target)
