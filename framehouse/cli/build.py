@@ -13,24 +13,45 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--test", "is_testing", is_flag=True, help="Also run dbt's tests of the models.")
-def build(is_testing: bool) -> None:
+@click.option("--renew", "is_renewing", is_flag=True, help="Build changed rollups anew, beside the old ones.")
+@click.option(
+    "--abandon", "is_abandoning", is_flag=True, help="Remove new shapes that are not in their places."
+)
+def build(is_testing: bool, is_renewing: bool, is_abandoning: bool) -> None:
     """Build the rollups and marts with dbt, and compute what is new in them.
 
-    What did not change is left alone. A changed definition is refused, with the way out.
+    What did not change is left alone, and a changed definition is refused. With --renew the new shape is built beside
+    the old one, keeps the history whose raw rows are gone, and takes its place when its cells are computed; readers
+    see the old one until then. Stopped at any moment, the next --renew goes on, and --abandon goes back.
 
     \b
     framehouse build
     framehouse build --test
+    framehouse build --renew
     """
     from framehouse import embedded
     from framehouse.cli.console import TerminalReporter
 
     chosen = settings()
+    url = embedded.database_url(chosen)
+    if is_abandoning:
+        _abandon(url)
+        return
     with TerminalReporter() as report:
         build_rollups(
-            embedded.database_url(chosen), chosen, report, command=("build",) if is_testing else ("run",)
+            url, chosen, report, command=("build",) if is_testing else ("run",), is_renewing=is_renewing
         )
     click.secho("the rollups are built", fg="green")
+
+
+def _abandon(url: str) -> None:
+    from framehouse.warehouse import Warehouse
+    from framehouse.warehouse.renew import abandon
+
+    with Warehouse(url, name="framehouse build") as warehouse, warehouse.autocommit() as session:
+        session.value("reference.lock_build")
+        removed = abandon(warehouse)
+    click.echo(f"removed: {', '.join(removed)}" if removed else "nothing stands beside the rollups")
 
 
 def build_rollups(
@@ -39,6 +60,7 @@ def build_rollups(
     report: "Reporter",
     *,
     command: tuple[str, ...] = ("run",),
+    is_renewing: bool = False,
     only_if_changed: bool = False,
 ) -> None:
     """Build, one builder of a database at a time.
@@ -57,7 +79,14 @@ def build_rollups(
             if only_if_changed:
                 ensure_built(warehouse, log_dir=chosen.log_dir, studio_zone=zone, report=report)
             else:
-                run_build(warehouse, log_dir=chosen.log_dir, studio_zone=zone, command=command, report=report)
+                run_build(
+                    warehouse,
+                    log_dir=chosen.log_dir,
+                    studio_zone=zone,
+                    command=command,
+                    is_renewing=is_renewing,
+                    report=report,
+                )
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != "dbt":
                 raise

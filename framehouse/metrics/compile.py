@@ -85,8 +85,8 @@ class Query:
 class _Relation:
     """A relation that is read over one window or several: a rollup's cells or its view, or raw rows."""
 
-    rollup: Rollup | None
-    is_cells: bool
+    name: str
+    is_raw: bool
     is_one_window: bool
 
 
@@ -140,9 +140,12 @@ def _prepared(question: Question, plan: Plan) -> tuple[_Shape, dict[str, Any]]:
         if values:
             params[dimension] = values
         where.append((dimension, bool(values), None in allowed))
-    relations = tuple(
-        _Relation(rollup, plan.are_cells_current, len(found) == 1) for rollup, found in windows.items()
-    )
+    relations = []
+    for rollup, found in windows.items():
+        name = (
+            question.source.table if rollup is None else plan.cells.get(rollup.name, f"rollup.{rollup.name}")
+        )
+        relations.append(_Relation(name, rollup is None, len(found) == 1))
     shape = _Shape(
         question.source,
         question.metrics,
@@ -150,7 +153,7 @@ def _prepared(question: Question, plan: Plan) -> tuple[_Shape, dict[str, Any]]:
         question.grain,
         question.zone_name,
         tuple(where),
-        relations,
+        tuple(relations),
     )
     return shape, params
 
@@ -236,10 +239,7 @@ def _parts_from(shape: _Shape, relation: _Relation, number: int, parts: Mapping[
 
     Over several windows: once for each of them, beside the bounds of all, by which the planner leaves out chunks.
     """
-    time = shape.source.time if relation.rollup is None else "bucket"
-    table = shape.source.table
-    if relation.rollup is not None:
-        table = f"rollup.{relation.rollup.name}{'_cells' if relation.is_cells else ''}"
+    time = shape.source.time if relation.is_raw else "bucket"
     keys: list[exp.Expr] = []
     columns: list[exp.Expr] = []
     if shape.grain is not None:
@@ -249,7 +249,7 @@ def _parts_from(shape: _Shape, relation: _Relation, number: int, parts: Mapping[
         keys.append(exp.column(shape.source.dimensions[dimension]))
         columns.append(keys[-1].copy())
     for name, part in parts.items():
-        columns.append(_as(_raw(part.raw), name) if relation.rollup is None else exp.column(name))
+        columns.append(_as(_raw(part.raw), name) if relation.is_raw else exp.column(name))
     conditions: list[exp.Expr] = [
         exp.column(time) >= _instant(f"start_{number}"),
         exp.column(time) < _instant(f"end_{number}"),
@@ -263,9 +263,9 @@ def _parts_from(shape: _Shape, relation: _Relation, number: int, parts: Mapping[
         _among(shape.source.dimensions[dimension], dimension, has_values=has_values, has_none=has_none)
         for dimension, has_values, has_none in shape.where
     ]
-    select = exp.select(*columns, copy=False).from_(exp.to_table(table), copy=False)
+    select = exp.select(*columns, copy=False).from_(exp.to_table(relation.name), copy=False)
     select = select.where(*conditions, copy=False)
-    if relation.rollup is None:
+    if relation.is_raw:
         # Without rows a plain aggregate still gives one row; `having` keeps an empty arm empty.
         select = select.group_by(*keys, copy=False) if keys else select
         select = select.having(_read("count(*) > 0"), copy=False)

@@ -49,12 +49,13 @@ class Arm:
 class Plan:
     """The arms, in time order and without gaps or overlaps, and why raw is among them (if it is).
 
-    `are_cells_current`: every arm of a rollup is over buckets whose cells are right; else its view has to be read.
+    `cells` names the relation that holds a rollup's cells, if those of all its arms are right; else its view has to be
+    read.
     """
 
     arms: tuple[Arm, ...]
     why_raw: str | None
-    are_cells_current: bool
+    cells: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,37 @@ class Marks:
 
 
 @dataclass(frozen=True, slots=True)
+class Built:
+    """A rollup as a warehouse has it, which may be an older or a newer shape than this program's.
+
+    cells           the relation that holds them
+    complete_from   from when on it is complete (None: all of history)
+    parts           the parts that it keeps (None: all that this program knows)
+    parts_from      parts that were added or changed later: from when on they are known
+    """
+
+    cells: str
+    complete_from: datetime | None = None
+    parts: frozenset[str] | None = None
+    parts_from: Mapping[str, datetime] = field(default_factory=dict)
+
+    def has(self, parts: frozenset[str]) -> bool:
+        return self.parts is None or parts <= self.parts
+
+    def known_from(self, parts: frozenset[str]) -> datetime | None:
+        """From when on it knows all of these parts; None: all of history."""
+        later = [since for part, since in self.parts_from.items() if part in parts]
+        return max([*later, *([self.complete_from] if self.complete_from else [])], default=None)
+
+
+@dataclass(frozen=True, slots=True)
 class State:
-    """What a warehouse has: the studio's zone and the blocks of its days, the fence, for each built rollup the instant
-    from which it is complete (None: all of history), and the marks (None: too many)."""
+    """What a warehouse has: the studio's zone and the blocks of its days, the fence, the rollups that are built, and
+    the marks (None: too many)."""
 
     studio_zone: str
     raw_from: datetime | None
-    built: Mapping[str, datetime | None]
+    built: Mapping[str, Built]
     marks: Marks | None = Marks()
     block_minutes: int = 60
 
@@ -100,16 +125,20 @@ def plan(
         if rollup.source is source
         and rollup.name in state.built
         and rollup.has(dimensions, parts)
+        and state.built[rollup.name].has(parts)
         and not is_raw
     ]
     arms = [Arm(window)] if not window.is_empty else []
     for rollup in sorted(able, key=_cost):
         if _fits(rollup, grain, zone_name, state):
-            pieces = [[arm] if arm.rollup else _split(arm.window, rollup, state) for arm in arms]
+            pieces = [[arm] if arm.rollup else _split(arm.window, rollup, parts, state) for arm in arms]
             arms = _joined([piece for some in pieces for piece in some])
     why = _why_raw(source, dimensions, parts, arms, is_raw=is_raw, has_rollup=bool(able))
     _check_fence(arms, state.raw_from, why)
-    return Plan(tuple(arms), why, are_cells_current=state.marks is not None)
+    cells = (
+        {rollup.name: state.built[rollup.name].cells for rollup in able} if state.marks is not None else {}
+    )
+    return Plan(tuple(arms), why, cells)
 
 
 def _cost(rollup: Rollup) -> tuple[int, int, int]:
@@ -161,11 +190,11 @@ def _stale(rollup: Rollup, calendar: _Calendar, marks: Marks) -> list[Window]:
     return [calendar.bucket(start) for start in sorted(starts | labels)]
 
 
-def _split(window: Window, rollup: Rollup, state: State) -> list[Arm]:
+def _split(window: Window, rollup: Rollup, parts: frozenset[str], state: State) -> list[Arm]:
     """A window in pieces: the rollup's where it has whole buckets with current cells, nobody's yet elsewhere."""
     calendar = _calendar(rollup, state)
-    complete_from = state.built[rollup.name]
-    start = calendar.ceil(window.start if complete_from is None else max(window.start, complete_from))
+    known_from = state.built[rollup.name].known_from(parts)
+    start = calendar.ceil(window.start if known_from is None else max(window.start, known_from))
     end = calendar.floor(window.end)
     if start >= end:
         return [Arm(window)]

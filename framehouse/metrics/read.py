@@ -9,7 +9,7 @@ from framehouse.errors import QueryError
 from framehouse.events import Outcome, printable
 from framehouse.metrics.compile import Query, Question, check_dimensions, histograms_query, metrics_query
 from framehouse.metrics.definitions import Metric, metric
-from framehouse.metrics.plan import Marks, Plan, State, plan
+from framehouse.metrics.plan import Built, Marks, Plan, State, plan
 from framehouse.metrics.quantiles import quantile
 from framehouse.metrics.quantities import Histogram
 from framehouse.metrics.rollups import NAMES, Source
@@ -269,10 +269,27 @@ def _sortable(key: tuple[Value, ...]) -> tuple[tuple[bool, Any], ...]:
 def _state(session: Session, window: Window) -> State:
     row = session.row("metrics.state", {"start": window.start, "end": window.end, "limit": MOST_MARKS})
     assert row is not None
-    built = {name: _instant(since) for name, since in row["built"].items()}
+    built = {name: _built(session, name, *told) for name, told in row["built"].items()}
     return State(
         row["studio_zone"] or "UTC", row["raw_from"], built, _marks(row["marks"]), row["block_minutes"] or 60
     )
+
+
+def _built(
+    session: Session,
+    name: str,
+    cells: str,
+    definition_hash: str,
+    since: str | None,
+    parts_from: Mapping[str, str],
+) -> Built:
+    if definition_hash not in _PARTS:  # a definition never changes, so this is asked once
+        _PARTS[definition_hash] = frozenset(session.value("metrics.parts", {"name": name}) or ())
+    later = {part: datetime.fromisoformat(at) for part, at in parts_from.items()}
+    return Built(cells, _instant(since), _PARTS[definition_hash], later)
+
+
+_PARTS: dict[str, frozenset[str]] = {}
 
 
 def _marks(found: list[tuple[str, str, str]] | None) -> Marks | None:

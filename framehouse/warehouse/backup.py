@@ -22,7 +22,7 @@ from framehouse.warehouse.pool import Session, Warehouse
 Relation = tuple[str, str]
 
 #: What a restore keeps as this program made it.
-_OWN = {("ops", "rollups"), ("ops", "builds"), ("ops", "studio_settings")}
+_OWN = {("ops", "rollups"), ("ops", "retired_rollups"), ("ops", "builds"), ("ops", "studio_settings")}
 _MARKS = (("ops", "touched_buckets"), ("ops", "touched_days"))
 _RAW = (("telemetry", "performance_metrics"), ("telemetry", "worker_heartbeats"))
 
@@ -159,23 +159,34 @@ def _load(
 
 
 def _counted(session: Session) -> list[Relation]:
-    cells = [("rollup", f"{row['name']}_cells") for row in session.rows("backup.cells")]
+    cells = [_relation(row["cells"]) for row in session.rows("backup.cells")]
     return [*_RAW, ("ops", "attempt_ledger"), *_MARKS, ("ops", "pending_buckets"), *cells]
 
 
 def _matching_cells(session: Session, archive: Archive) -> dict[Relation, Relation]:
     """For each rollup's cells the table to put them into. Raises BackupError when the definitions differ."""
     here = {row["name"]: row for row in session.rows("backup.cells")}
-    there = {str(row["name"]): row["definition_hash"] for row in archive.rows("ops", "rollups")}
+    there = {str(row["name"]): row for row in archive.rows("ops", "rollups")}
     [revision] = archive.rows("public", "framehouse_version")
-    same = {name for name, row in here.items() if there.get(name) == row["definition_hash"]}
+    same = {
+        name
+        for name, row in here.items()
+        if name in there and there[name]["definition_hash"] == row["definition_hash"]
+    }
     if revision["version_num"] != session.value("backup.revision") or not there.keys() == here.keys() == same:
         other = ", ".join(sorted((there.keys() | here.keys()) - same)) or f"schema {revision['version_num']}"
         raise BackupError(
             f"this backup was written by another version of framehouse ({other} differs)",
             hint="restore it with the version that wrote it, then upgrade",
         )
-    return {("rollup", f"{name}_cells"): (row["schema"], row["relation"]) for name, row in here.items()}
+    return {
+        _relation(str(there[name]["cells"])): (row["schema"], row["relation"]) for name, row in here.items()
+    }
+
+
+def _relation(name: str) -> Relation:
+    schema, _, relation = name.partition(".")
+    return schema, relation
 
 
 def _rest(session: Session) -> Iterator[Relation]:
@@ -183,9 +194,8 @@ def _rest(session: Session) -> Iterator[Relation]:
     rows = session.rows("backup.tables")
     graph = {f"{row['schema']}.{row['relation']}": row["refers_to"] for row in rows}
     for name in TopologicalSorter(graph).static_order():
-        schema, _, relation = name.partition(".")
-        if (schema, relation) not in {*_OWN, *_MARKS, *_RAW}:
-            yield schema, relation
+        if _relation(name) not in {*_OWN, *_MARKS, *_RAW}:
+            yield _relation(name)
 
 
 def _dump(programs: Programs, snapshot: str, partial: Path, report: Reporter) -> None:

@@ -17,9 +17,12 @@ from framehouse.errors import BuildError, ConfigError, DefinitionError
 from framehouse.progress import SILENT, Reporter
 from framehouse.warehouse.maintain import backlog, maintain
 from framehouse.warehouse.pool import Warehouse
+from framehouse.warehouse.renew import swap
 from framehouse.windows import block_minutes, repeats_midnight, zone
 
 OWNER = "framehouse_owner"
+#: What the materialization says of rollups that differ from what was built.
+_CHANGED = ("another definition", "is fixed at the first build", "has other dimensions")
 
 
 def build(
@@ -28,24 +31,42 @@ def build(
     log_dir: Path,
     studio_zone: str | None = None,
     command: tuple[str, ...] = ("run",),
+    is_renewing: bool = False,
     project: Path | None = None,
     report: Reporter = SILENT,
 ) -> None:
     """Run dbt, then compute the cells of what is new.
 
     What did not change is not touched. The log is kept in `log_dir`/dbt.log. `studio_zone` counts at the first build
-    only; `project` is another dbt project than this program's. Raises DefinitionError for a changed rollup or another
+    only; `project` is another dbt project than this program's. `is_renewing` builds changed rollups anew beside the old
+    ones, whose places they take once their cells are computed. Raises DefinitionError for a changed rollup or another
     zone, BuildError for anything else that dbt refused.
     """
     project = project or project_dir()
     calendar = fix_calendar(warehouse, studio_zone)
-    report.step("building rollups and marts with dbt")
-    with profile(warehouse.url) as profiles:
-        run_dbt(
-            [*command], project=project, profiles=profiles, calendar=calendar, log_dir=log_dir, report=report
-        )
+
+    def run() -> None:
+        report.step("building rollups and marts with dbt")
+        with profile(warehouse.url) as profiles:
+            run_dbt(
+                [*command],
+                project=project,
+                profiles=profiles,
+                calendar=calendar,
+                is_renewing=is_renewing,
+                log_dir=log_dir,
+                report=report,
+            )
+
+    run()
+    _compute(warehouse, report)
+    if is_renewing and swap(warehouse):
+        run()  # and the marts see the new columns
     with warehouse.session() as session:
         session.run("maintain.add_build", [fingerprint(project)])
+
+
+def _compute(warehouse: Warehouse, report: Reporter) -> None:
     waiting = backlog(warehouse)
     if waiting.total:
         report.step(f"computing cells ({waiting.total} buckets wait)")
@@ -153,7 +174,14 @@ def profile(url: str) -> Iterator[Path]:
 
 
 def run_dbt(
-    command: list[str], *, project: Path, profiles: Path, calendar: Calendar, log_dir: Path, report: Reporter
+    command: list[str],
+    *,
+    project: Path,
+    profiles: Path,
+    calendar: Calendar,
+    is_renewing: bool = False,
+    log_dir: Path,
+    report: Reporter,
 ) -> None:
     """Run one dbt command in this process. Raises DefinitionError or BuildError with what dbt said."""
     from dbt.cli.main import dbtRunner  # noqa: PLC0415 - seconds of imports that only a build pays for
@@ -163,6 +191,7 @@ def run_dbt(
         "studio_zone": calendar.studio_zone,
         "repeats_midnight": repeats_midnight(zone(calendar.studio_zone)),
         "block_minutes": calendar.block_minutes,
+        "renew": is_renewing,
     }
 
     def on_event(event: Any) -> None:
@@ -188,8 +217,8 @@ def run_dbt(
         return
     log = log_dir / "dbt.log"
     said = str(result.exception) if result.exception else _failures(result.result)
-    if "was built from another definition" in said or "is fixed at the first build" in said:
-        raise DefinitionError(said, hint=f"the whole log is in {log}")
+    if any(words in said for words in _CHANGED):
+        raise DefinitionError(said, hint=f"framehouse build --renew; the whole log is in {log}")
     raise BuildError(f"dbt failed: {said}", hint=f"the whole log is in {log}")
 
 
@@ -203,4 +232,10 @@ def _close_dbt_log() -> None:
 
 def _failures(result: Any) -> str:
     failed = [r for r in result or () if str(r.status) in {"error", "fail", "runtime error"}]
-    return "; ".join(f"{r.node.name}: {(r.message or '').strip()}" for r in failed) or "see the log"
+    return "; ".join(f"{r.node.name}: {_plain(r.message or '')}" for r in failed) or "see the log"
+
+
+def _plain(message: str) -> str:
+    """A refusal without where in dbt it was raised."""
+    lines = [line.strip() for line in message.splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(("Compilation Error in", "> ")))

@@ -115,6 +115,24 @@ class Session:
         """Delete all rows of a table."""
         self._connection.execute(_sql.SQL("delete from {}").format(_sql.Identifier(schema, name)))
 
+    def create_view(self, schema: str, name: str, select: str) -> None:
+        """Make a view of a select that was stored."""
+        text = (
+            _sql.SQL("create view {} as ").format(_sql.Identifier(schema, name)).as_string(self._connection)
+        )
+        self._connection.execute((text + select).encode())
+
+    def drop_view(self, schema: str, name: str) -> None:
+        """Drop a view, and those that read it; a view holds nothing itself."""
+        self._connection.execute(
+            _sql.SQL("drop view if exists {} cascade").format(_sql.Identifier(schema, name))
+        )
+
+    def drop_cells(self, cells: str, *, is_aggregate: bool) -> None:
+        """Drop cells (`schema.table`) that never held anything which others do not."""
+        kind = _sql.SQL("materialized view" if is_aggregate else "table")
+        self._connection.execute(_sql.SQL("drop {} {}").format(kind, _sql.Identifier(*cells.split("."))))
+
     def delete_buckets(self, cells: str, buckets: Sequence[datetime]) -> None:
         """Delete the cells of some buckets from a rollup's table (`schema.table`)."""
         table = _sql.Identifier(*cells.split("."))

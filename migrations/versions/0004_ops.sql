@@ -46,20 +46,36 @@ create table ops.rollups (
     studio_zone text not null,
     recompute text,
     complete_from timestamptz not null default '-infinity',
+    parts text[] not null,
+    parts_from jsonb not null default '{}' check (jsonb_typeof(parts_from) = 'object'),
+    view_select text not null,
+    version integer not null default 1,
+    renews text references ops.rollups (name),
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now()
 );
 create trigger touch_updated_at before update on ops.rollups
     for each row execute function studio.touch_updated_at();
 comment on column ops.rollups.complete_from is 'Raw data before it was gone when the rollup was first built.';
+comment on column ops.rollups.parts_from is 'Parts that were added or changed later, and from when on they are known.';
+comment on column ops.rollups.view_select is 'The select of the view that everyone reads.';
+comment on column ops.rollups.renews is 'The rollup whose place it takes once its cells are computed.';
 comment on table ops.rollups is 'Every rollup that was built: its cells, and the definition they were computed by.';
 
 create table ops.pending_buckets (
-    rollup text not null references ops.rollups (name) on delete cascade,
+    rollup text not null references ops.rollups (name) on delete cascade on update cascade,
     bucket timestamptz not null,
     primary key (rollup, bucket)
 );
 comment on table ops.pending_buckets is 'Buckets of a new rollup that its backfill has not reached; read from raw until then.';
+
+create table ops.retired_rollups (
+    cells text primary key,
+    name text not null,
+    definition text not null,
+    retired_at timestamptz not null default now()
+);
+comment on table ops.retired_rollups is 'Cells whose place newer ones have taken; kept, and maintained by nobody.';
 
 create table ops.studio_settings (
     is_present boolean primary key default true check (is_present),

@@ -8,7 +8,7 @@ import pytest
 
 from framehouse.metrics.compile import Query, Question, histograms_query, metrics_query
 from framehouse.metrics.definitions import metric
-from framehouse.metrics.plan import Marks, Plan, State, plan
+from framehouse.metrics.plan import Built, Marks, Plan, State, plan
 from framehouse.metrics.rollups import ATTEMPTS, HEARTBEATS, ROLLUPS, Source
 from framehouse.warehouse import Warehouse
 from framehouse.windows import Grain, Window
@@ -77,7 +77,9 @@ each_question = pytest.mark.parametrize(("name", "question"), QUESTIONS.items(),
 
 def compiled(question: Question, marks: Marks = UNMARKED) -> dict[str, Query]:
     """The statements that answer a question on a warehouse whose studio is in UTC, by their kind."""
-    state = State("UTC", None, {rollup.name: None for rollup in ROLLUPS}, marks)
+    state = State(
+        "UTC", None, {rollup.name: Built(f"rollup.{rollup.name}_cells") for rollup in ROLLUPS}, marks
+    )
 
     def planned(parts: frozenset[str]) -> Plan:
         return plan(

@@ -8,11 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framehouse.errors import NoAnswerError, QueryError
-from framehouse.metrics.plan import Marks, Plan, State, plan
+from framehouse.metrics.plan import Built, Marks, Plan, State, plan
 from framehouse.metrics.rollups import ATTEMPTS, HEARTBEATS, ROLLUPS, Source
 from framehouse.windows import FINE, Grain, Window, block_minutes, floor_utc, midnight, zone
 
-ALL: dict[str, datetime | None] = {rollup.name: None for rollup in ROLLUPS}
+
+def since(name: str, complete_from: datetime | None = None) -> Built:
+    return Built(f"rollup.{name}_cells", complete_from)
+
+
+ALL = {rollup.name: since(rollup.name) for rollup in ROLLUPS}
 ZONES = [
     "UTC",
     "America/New_York",
@@ -70,7 +75,7 @@ def asked(
     parts: frozenset[str] = COUNT,
     studio: str = "UTC",
     raw_from: datetime | None = None,
-    built: Mapping[str, datetime | None] = ALL,
+    built: Mapping[str, Built] = ALL,
     grain: Grain | None = None,
     zone_name: str | None = None,
     is_raw: bool = False,
@@ -121,7 +126,7 @@ def test_arms_cover_the_window_once(
         dimensions,
         parts,
         window,
-        state=State(studio, None, dict.fromkeys(ALL), marks, block_minutes(tz)),
+        state=State(studio, None, ALL, marks, block_minutes(tz)),
         grain=grain,
         zone_name=asked_in,
         is_raw=is_raw,
@@ -167,11 +172,11 @@ def test_no_answer_exactly_where_raw_is_needed_below_the_fence(
         dimensions,
         parts,
         window,
-        state=State(studio, None, dict.fromkeys(ALL), block_minutes=block_minutes(zone(studio))),
+        state=State(studio, None, ALL, block_minutes=block_minutes(zone(studio))),
         zone_name=studio,
     )
     needs_dropped = any(arm.rollup is None and arm.window.start < raw_from for arm in free.arms)
-    state = State(studio, raw_from, dict.fromkeys(ALL), block_minutes=block_minutes(zone(studio)))
+    state = State(studio, raw_from, ALL, block_minutes=block_minutes(zone(studio)))
     if needs_dropped:
         with pytest.raises(NoAnswerError, match="was dropped"):
             plan(source, dimensions, parts, window, state=state, zone_name=studio)
@@ -270,7 +275,7 @@ def test_touched_buckets_are_read_from_finer_cells_and_raw() -> None:
         daily,
     ]
     assert names(asked(*days, by=("workflow",), marks=None)) == [daily]
-    assert not asked(*days, by=("workflow",), marks=None).are_cells_current
+    assert asked(*days, by=("workflow",), marks=None).cells == {}
 
 
 @pytest.mark.parametrize(
@@ -299,17 +304,15 @@ def test_the_rollup_with_the_fewest_dimensions_answers() -> None:
 def test_what_is_not_built_is_not_read() -> None:
     days = ("2026-03-01T00:00:00+00:00", "2026-03-03T00:00:00+00:00")
     assert names(asked(*days, built={})) == ["raw"]
-    assert names(asked(*days, built={"attempts_by_workflow_fine": None})) == ["attempts_by_workflow_fine"]
+    one = "attempts_by_workflow_fine"
+    assert names(asked(*days, built={one: since(one)})) == [one]
 
 
 def test_a_rollup_answers_from_where_it_is_complete() -> None:
     """One that was built after raw data had been dropped knows nothing of what was before."""
-    since = datetime(2026, 3, 2, 5, 10, tzinfo=UTC)
-    built = {
-        "attempts_by_workflow_fine": since,
-        "attempts_by_workflow_daily": since,
-        "attempts_by_worker_fine": None,
-    }
+    start = datetime(2026, 3, 2, 5, 10, tzinfo=UTC)
+    built = {name: since(name, start) for name in ("attempts_by_workflow_fine", "attempts_by_workflow_daily")}
+    built["attempts_by_worker_fine"] = since("attempts_by_worker_fine")
     month = ("2026-03-01T00:00:00+00:00", "2026-04-01T00:00:00+00:00")
     found = asked(*month, by=("workflow",), built=built)
     assert names(found) == ["raw", "attempts_by_workflow_fine", "attempts_by_workflow_daily"]
@@ -318,14 +321,33 @@ def test_a_rollup_answers_from_where_it_is_complete() -> None:
         datetime(2026, 3, 3, tzinfo=UTC),
     ]
     with pytest.raises(NoAnswerError):
-        asked(*month, by=("workflow",), built=built, raw_from=since)
-    assert "raw" not in names(asked(*month, by=("worker",), built=built, raw_from=since))
+        asked(*month, by=("workflow",), built=built, raw_from=start)
+    assert "raw" not in names(asked(*month, by=("worker",), built=built, raw_from=start))
     # An older shape with the same parts answers for what a newer one does not know.
-    renewed = ALL | {f"attempt_totals_by_workflow_{grain}": since for grain in ("fine", "hourly", "daily")}
-    assert names(asked(*month, by=("workflow",), built=renewed, raw_from=since)) == [
+    names_ = [f"attempt_totals_by_workflow_{grain}" for grain in ("fine", "hourly", "daily")]
+    renewed = ALL | {name: since(name, start) for name in names_}
+    assert names(asked(*month, by=("workflow",), built=renewed, raw_from=start)) == [
         "attempts_by_workflow_daily",
         "attempt_totals_by_workflow_daily",
     ]
+
+
+def test_a_part_that_came_later_is_asked_of_nothing_older() -> None:
+    fence = datetime(2026, 3, 4, tzinfo=UTC)
+    month = ("2026-03-01T00:00:00+00:00", "2026-04-01T00:00:00+00:00")
+    name = "attempts_by_workflow_daily"
+    later = {name: Built(f"rollup.{name}_v2_cells", None, None, {"rtf_max": fence})}
+    assert names(asked(*month, built=later)) == [name]
+    found = asked(*month, parts=frozenset({"rtf_max", "attempt_count"}), built=later)
+    assert [(arm.name, arm.window.start) for arm in found.arms] == [
+        ("raw", datetime(2026, 3, 1, tzinfo=UTC)),
+        (name, fence),
+    ]
+    with pytest.raises(NoAnswerError):
+        asked(*month, parts=frozenset({"rtf_max"}), built=later, raw_from=fence)
+    without = {name: Built(f"rollup.{name}_cells", None, frozenset({"attempt_count"}))}
+    assert names(asked(*month, built=without)) == [name]
+    assert names(asked(*month, parts=frozenset({"rtf_max"}), built=without)) == ["raw"]
 
 
 def test_an_empty_window_reads_nothing() -> None:
@@ -358,7 +380,9 @@ def test_windows_need_a_zone_and_an_order() -> None:
 
 def test_a_rollup_built_after_raw_was_dropped_does_not_answer_for_before() -> None:
     complete_from = datetime(2026, 3, 5, tzinfo=UTC)
-    built = dict.fromkeys(ALL) | {"attempt_quantiles_by_workflow_daily": complete_from}
+    built = ALL | {
+        "attempt_quantiles_by_workflow_daily": since("attempt_quantiles_by_workflow_daily", complete_from)
+    }
     window = Window(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 9, tzinfo=UTC))
     known = State("UTC", None, built)
     arms = plan(ATTEMPTS, frozenset(), BINS, window, state=known).arms

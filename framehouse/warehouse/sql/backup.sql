@@ -9,11 +9,11 @@ select count(*) from timescaledb_information.chunks where is_compressed;
 -- name: cells
 -- Each rollup and the table that holds its cells.
 select rollups.name, rollups.definition_hash,
-       coalesce(aggregates.materialization_hypertable_schema, 'rollup') as schema,
-       coalesce(aggregates.materialization_hypertable_name, rollups.name || '_cells') as relation
+       rollups.cells, coalesce(aggregates.materialization_hypertable_schema, split_part(rollups.cells, '.', 1)) as schema,
+       coalesce(aggregates.materialization_hypertable_name, split_part(rollups.cells, '.', 2)) as relation
 from ops.rollups as rollups
 left join timescaledb_information.continuous_aggregates as aggregates
-    on aggregates.view_schema = 'rollup' and aggregates.view_name = rollups.name || '_cells'
+    on aggregates.view_schema || '.' || aggregates.view_name = rollups.cells
 order by rollups.name;
 
 -- name: tables
@@ -52,7 +52,8 @@ insert into ops.studio_settings (studio_zone, block_minutes) values (%(studio_zo
 on conflict do nothing;
 
 -- name: settle_rollup
-update ops.rollups set complete_from = %(complete_from)s, created_at = %(created_at)s where name = %(name)s;
+update ops.rollups set complete_from = %(complete_from)s, parts_from = %(parts_from)s::jsonb, created_at = %(created_at)s
+where name = %(name)s;
 
 -- name: set_sequence
 select setval(%(sequence)s::regclass, %(value)s, %(is_called)s);

@@ -17,10 +17,15 @@ marks as (
 select (select studio_zone from ops.studio_settings) as studio_zone,
        (select block_minutes from ops.studio_settings) as block_minutes,
        (select nullif(raw_from, '-infinity') from fence) as raw_from,
-       coalesce((select jsonb_object_agg(name, nullif(complete_from, '-infinity')) from ops.rollups), '{}') as built,
+       coalesce((select jsonb_object_agg(name, jsonb_build_array(
+                    cells, definition_hash, nullif(complete_from, '-infinity'), parts_from))
+                 from ops.rollups where renews is null), '{}') as built,
        (select case when count(*) <= %(limit)s
                     then coalesce(jsonb_agg(jsonb_build_array(kind, name, bucket)), '[]') end
         from marks) as marks;
+
+-- name: parts
+select parts from ops.rollups where name = %(name)s;
 
 -- name: ids
 select 'workflow' as kind, name, id from studio.workflows where name = any(%(workflow)s)

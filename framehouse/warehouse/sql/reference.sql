@@ -38,7 +38,7 @@ order by name collate "C"
 limit %(limit)s;
 
 -- name: built_rollups
-select name from ops.rollups;
+select name from ops.rollups where renews is null;
 
 -- name: lock_build
 -- Held by a session: one builder of a database at a time, the others wait.

@@ -1,0 +1,79 @@
+"""Changed rollups: the new shape is built beside the old one and takes its place when its cells are computed.
+
+`framehouse build --renew` has dbt make NAME_v2 (cells, view, all of raw pending, the history below the fence copied),
+maintenance computes its cells, and `swap` puts all of them into their places at once. Readers see the old shape until
+then. Interrupted anywhere, the next `framehouse build --renew` goes on. The old cells stay in the database, listed in
+ops.retired_rollups, and nobody maintains them.
+"""
+
+from dataclasses import dataclass
+
+from framehouse.warehouse.pool import Session, Warehouse
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """A new shape, and the rollup whose place it is to take."""
+
+    name: str
+    renews: str
+    cells: str
+    view_select: str
+    recompute: str | None
+
+
+def swap(warehouse: Warehouse) -> list[str]:
+    """Let every new shape take its place, once the cells of all are computed; the rollups that were renewed."""
+    with warehouse.session() as session:
+        session.run("renew.be_alone")
+        session.run("renew.be_owner")
+        beside = session.records(_Beside, "renew.beside")
+        if not beside or not session.value("renew.is_backfilled"):
+            return []
+        marts = {row["name"]: row["definition"] for row in session.rows("renew.marts")}
+        for new in beside:
+            session.drop_view("rollup", new.renews)
+            session.drop_view("rollup", new.name)
+        for new in beside:
+            session.run("renew.release", {"name": new.name})
+        for new in beside:
+            session.run("renew.retire", {"name": new.renews})
+            placed = {
+                "name": new.name,
+                "renews": new.renews,
+                "view_select": _placed(new.view_select, beside),
+                "recompute": None if new.recompute is None else _placed(new.recompute, beside),
+            }
+            session.run("renew.take_place", placed)
+            session.create_view("rollup", new.renews, str(placed["view_select"]))
+        _bring_back(session, marts)
+    return [new.renews for new in beside]
+
+
+def abandon(warehouse: Warehouse) -> list[str]:
+    """Remove new shapes that have not taken their places; the old ones are all there is again. What was removed."""
+    with warehouse.session() as session:
+        session.run("renew.be_alone")
+        session.run("renew.be_owner")
+        beside = session.records(_Beside, "renew.beside")
+        is_community = session.value("renew.is_community")
+        for new in reversed(beside):
+            session.drop_view("rollup", new.name)
+            session.run("renew.forget", {"name": new.name})
+            session.drop_cells(new.cells, is_aggregate=is_community)
+    return [new.name for new in beside]
+
+
+def _placed(text: str, beside: list[_Beside]) -> str:
+    """SQL that speaks of new shapes, speaking of them in their places. Cells keep their names."""
+    for new in beside:
+        text = text.replace(f'"rollup"."{new.name}"', f'"rollup"."{new.renews}"')
+        text = text.replace(f"rollup = '{new.name}'", f"rollup = '{new.renews}'")
+    return text
+
+
+def _bring_back(session: Session, marts: dict[str, str]) -> None:
+    """Views of marts that went with the views they read. One may read another, so as often as there are some."""
+    for _ in marts:
+        for row in session.rows("renew.lost_marts", {"names": list(marts)}):
+            session.create_view("mart", row["name"], marts[row["name"]].rstrip().rstrip(";"))

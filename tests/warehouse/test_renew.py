@@ -1,0 +1,245 @@
+"""A changed rollup: refused with the command, built beside the old one, and put in its place with its history."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+import psycopg
+import pytest
+
+from framehouse import metrics
+from framehouse.errors import DefinitionError, NoAnswerError
+from framehouse.warehouse import Warehouse
+from framehouse.warehouse.build import build, project_dir
+from framehouse.warehouse.maintain import Backlog, backlog, maintain
+from framehouse.warehouse.renew import abandon
+from framehouse.windows import Window
+from migrations import upgrade
+from tests.conftest import TestServer
+from tests.warehouse.cells import QUARTER, ask, contents, exact, fill, tell
+
+OLD = datetime(2026, 1, 2, tzinfo=UTC)
+FENCE = datetime(2026, 1, 22, tzinfo=UTC)
+NEW = datetime(2026, 3, 2, tzinfo=UTC)
+ALL_OF_IT = Window(OLD, NEW + timedelta(days=10))
+FINE, DAILY = "heartbeats_by_worker_fine", "heartbeats_by_worker_daily"
+
+
+@pytest.fixture(scope="module")
+def template(server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A database whose rollups were built by an older version, which knew nothing of idle time; with history."""
+    folder = tmp_path_factory.mktemp("older")
+    older = Path(shutil.copytree(project_dir(), folder / "project"))
+    for model in (FINE, DAILY):
+        path = older / "models" / "rollup" / f"{model}.sql"
+        path.write_text(re.sub(r".* as idle_seconds_sum,\n", "", path.read_text()))
+    random = Random("renew")
+    url = server.create()
+    upgrade(url)
+    with Warehouse(url) as warehouse:
+        build(warehouse, log_dir=folder, project=older)
+        fill(warehouse, random, [OLD + QUARTER * random.randrange(20 * 96) for _ in range(60)])
+        fill(warehouse, random, [NEW + QUARTER * random.randrange(5 * 96) for _ in range(60)])
+        maintain(warehouse)
+        tell(url, "update ops.retention set raw_from = %s", FENCE)
+        for table in ("performance_metrics", "worker_heartbeats"):
+            tell(url, f"select drop_chunks('telemetry.{table}', older_than => %s::timestamptz)", FENCE)
+    yield server.freeze(url)
+    server.drop(url)
+
+
+@pytest.fixture
+def studio(server: TestServer, template: str) -> Iterator[Warehouse]:
+    url = server.create(template=template)
+    with Warehouse(url) as warehouse:
+        yield warehouse
+    server.drop(url)
+
+
+def history(url: str) -> dict[str, object]:
+    """What the views say of heartbeats below the fence."""
+    text = """select array_agg((bucket, worker_id, heartbeat_count, covered_seconds_sum, generating_seconds_sum)::text
+                               order by bucket, worker_id) from rollup.{} where bucket < %s"""
+    return {name: ask(url, text.format(name), FENCE) for name in (FINE, DAILY)}
+
+
+def hours(warehouse: Warehouse, name: str, window: Window = ALL_OF_IT) -> object:
+    [row] = metrics.read(warehouse, [name], window=window)
+    return row[name]
+
+
+def test_an_older_shape_answers_what_it_knows(studio: Warehouse) -> None:
+    assert hours(studio, "generating_hours")
+    assert hours(studio, "idle_hours", Window(FENCE, ALL_OF_IT.end))  # from raw rows
+    with pytest.raises(NoAnswerError):
+        hours(studio, "idle_hours")
+
+
+def test_a_changed_rollup_is_refused_with_the_command(studio: Warehouse, tmp_path: Path) -> None:
+    before = contents(studio.url)
+    with pytest.raises(DefinitionError, match="framehouse build --renew") as caught:
+        build(studio, log_dir=tmp_path)
+    assert FINE in str(caught.value)
+    assert contents(studio.url) == before
+
+
+def test_an_added_part_comes_with_all_of_history(studio: Warehouse, tmp_path: Path) -> None:
+    before, known = history(studio.url), hours(studio, "generating_hours")
+    others = {
+        name: found for name, found in contents(studio.url).items() if not name.startswith("heartbeats")
+    }
+    build(studio, log_dir=tmp_path, is_renewing=True)
+    assert backlog(studio) == Backlog(0, 0, 0)
+    assert history(studio.url) == before
+    assert hours(studio, "generating_hours") == pytest.approx(known, rel=1e-12)
+    exact(studio.url, since=FENCE.isoformat())
+
+    answer = metrics.read(studio, ["idle_hours"], window=Window(FENCE, ALL_OF_IT.end))
+    assert answer.sources == (DAILY,)
+    [row], [raw] = (
+        list(answer),
+        list(metrics.read(studio, ["idle_hours"], window=Window(FENCE, ALL_OF_IT.end), is_raw=True)),
+    )
+    assert row["idle_hours"] == pytest.approx(raw["idle_hours"], rel=1e-9)
+    with pytest.raises(NoAnswerError):
+        hours(studio, "idle_hours")
+
+    # Old cells are kept, nothing else was touched, and what comes later reaches the new cells.
+    assert ask(studio.url, "select array_agg(name order by name) from ops.retired_rollups") == [DAILY, FINE]
+    assert ask(studio.url, "select count(*) > 0 from rollup.heartbeats_by_worker_daily_cells")
+    now = contents_of_others(studio.url)
+    assert now == {name: found[1:] for name, found in others.items()}
+    fill(studio, Random("later"), [FENCE, NEW, NEW + timedelta(days=7)])
+    exact(studio.url, since=FENCE.isoformat())
+    maintain(studio)
+    exact(studio.url, since=FENCE.isoformat())
+    assert history(studio.url) == before
+    build(studio, log_dir=tmp_path)
+    assert backlog(studio) == Backlog(0, 0, 0)
+    assert ask(
+        studio.url,
+        "select has_table_privilege('framehouse_analyst', 'rollup.heartbeats_by_worker_fine', 'select')",
+    )
+
+
+def contents_of_others(url: str) -> dict[str, object]:
+    return {name: found[1:] for name, found in contents(url).items() if not name.startswith("heartbeats")}
+
+
+def test_readers_see_the_old_shape_until_the_new_one_is_whole(studio: Warehouse, tmp_path: Path) -> None:
+    before = history(studio.url)
+
+    class StopError(Exception):
+        pass
+
+    class Stop:
+        def step(self, text: str) -> None:
+            if text.startswith("computing cells"):
+                raise StopError
+
+        def advance(self, done: float, total: float, text: str = "") -> None:
+            pass
+
+    with pytest.raises(StopError):
+        build(studio, log_dir=tmp_path, is_renewing=True, report=Stop())
+    beside = ask(studio.url, "select array_agg(name order by name) from ops.rollups where renews is not null")
+    assert beside == [f"{DAILY}_v2", f"{FINE}_v2"]
+    assert backlog(studio).pending_buckets > 0
+    assert history(studio.url) == before
+    for name in (FINE, DAILY):  # both are exact at every moment
+        sums = "select sum(generating_seconds_sum)::numeric(20, 6) from rollup.{}"
+        assert ask(studio.url, sums.format(name)) == ask(studio.url, sums.format(f"{name}_v2"))
+    fill(studio, Random("meanwhile"), [FENCE, NEW])
+    with pytest.raises(NoAnswerError):
+        hours(studio, "idle_hours")
+
+    assert abandon(studio) == [f"{FINE}_v2", f"{DAILY}_v2"]
+    assert history(studio.url) == before
+    assert abandon(studio) == []
+    build(studio, log_dir=tmp_path, is_renewing=True)
+    assert history(studio.url) == before
+    exact(studio.url, since=FENCE.isoformat())
+
+
+_RENEW = """
+import sys
+from pathlib import Path
+from framehouse.warehouse import Warehouse
+from framehouse.warehouse.build import build
+with Warehouse(sys.argv[1]) as warehouse:
+    build(warehouse, log_dir=Path(sys.argv[2]), is_renewing=True)
+"""
+
+
+@pytest.mark.parametrize("seconds", [2.0, 4.0, 6.0, 9.0])
+def test_killed_at_any_point_no_history_changes(studio: Warehouse, tmp_path: Path, seconds: float) -> None:
+    before = history(studio.url)
+    process = subprocess.Popen([sys.executable, "-c", _RENEW, studio.url, str(tmp_path)])
+    time.sleep(seconds)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert history(studio.url) == before
+    with psycopg.connect(
+        studio.url, autocommit=True
+    ) as connection:  # a killed client's backend finishes its statement
+        connection.execute("select pg_advisory_lock(hashtext('framehouse.maintain'))")
+    build(studio, log_dir=tmp_path, is_renewing=True)
+    assert history(studio.url) == before
+    assert backlog(studio) == Backlog(0, 0, 0)
+    exact(studio.url, since=FENCE.isoformat())
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> Callable[[Callable[[str], str]], Path]:
+    """Another project, in which the models of heartbeats are changed."""
+
+    def change(edit: Callable[[str], str]) -> Path:
+        project = Path(shutil.copytree(project_dir(), tmp_path / "project"))
+        for model in (FINE, DAILY):
+            path = project / "models" / "rollup" / f"{model}.sql"
+            path.write_text(edit(path.read_text()))
+        return project
+
+    return change
+
+
+def test_a_part_that_means_something_else_forgets_what_it_was(
+    studio: Warehouse, tmp_path: Path, changed: Callable[[Callable[[str], str]], Path]
+) -> None:
+    project = changed(
+        lambda text: text.replace("    sum(covered_seconds) as", "    sum(covered_seconds) / 2 as")
+    )
+    build(studio, log_dir=tmp_path, is_renewing=True, project=project)
+    for name in (FINE, DAILY):
+        told = ask(studio.url, "select parts_from from ops.rollups where name = %s", name)
+        assert isinstance(told, dict)
+        assert told.keys() == {"covered_seconds_sum", "idle_seconds_sum"}
+    assert ask(
+        studio.url,
+        f"select bool_and(covered_seconds_sum is null) from rollup.{FINE} where bucket < %s",
+        FENCE,
+    )
+    assert hours(studio, "generating_hours")
+
+
+def test_other_dimensions_cannot_keep_history(
+    studio: Warehouse, tmp_path: Path, changed: Callable[[Callable[[str], str]], Path]
+) -> None:
+    before = history(studio.url)
+    project = changed(
+        lambda text: text.replace("    worker_id,", "    worker_id,\n    1 as shift_id,").replace(
+            "group by 1, 2", "group by 1, 2, 3"
+        )
+    )
+    with pytest.raises(DefinitionError, match="other dimensions"):
+        build(studio, log_dir=tmp_path, is_renewing=True, project=project)
+    abandon(studio)
+    assert history(studio.url) == before
