@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import cells, databases, estimates, ingest, load, reads, refresh
+from benchmarks import cells, databases, estimates, ingest, load, reads, refresh, scale
 from benchmarks import report as reporting
 from benchmarks.databases import Place
 from benchmarks.measure import Figure
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Sequence[Place], Reporter], list[Figu
     "cells": ("Rollups beside raw rows", cells.measure),
     "reads": ("metrics.read from rollups beside raw", reads.measure),
     "refresh": ("Bringing one touched bucket up to date", refresh.measure),
+    "scale": ("Overview, planning, building, columnstore", scale.measure),
     "estimates": ("Estimates beside a GET of one row", estimates.measure),
     "ingest": ("Ingest beside binary COPY", ingest.measure),
 }

@@ -26,7 +26,7 @@ _BAR_FROM = 5_000_000
 #: How many times faster than raw, by how many buckets are touched.
 _BARS = {0: 100.0, 3: 30.0, 50: 12.0}
 _DAYS = 30
-_MEANS = ("attempt_count", "avg_wall_seconds", "avg_gpu_seconds", "failure_ratio")
+MEANS = ("attempt_count", "avg_wall_seconds", "avg_gpu_seconds", "failure_ratio")
 _QUANTILES = ("p50_wall_seconds", "p90_wall_seconds")
 
 
@@ -34,7 +34,7 @@ _QUANTILES = ("p50_wall_seconds", "p90_wall_seconds")
 class _Question:
     name: str
     days: int = _DAYS
-    metrics: tuple[str, ...] = _MEANS
+    metrics: tuple[str, ...] = MEANS
     is_until_now: bool = False
     more: dict[str, Any] = field(default_factory=dict)
     touched: int = 0
@@ -70,12 +70,12 @@ def _questions(place: Place) -> tuple[_Question, ...]:
 
 
 def _figure(place: Place, warehouse: Warehouse, question: _Question) -> Figure:
-    window = _window(place, question)
+    asked = window(place, question.days, is_until_now=question.is_until_now)
 
     def ask(is_raw: bool) -> Table:
-        return read(warehouse, question.metrics, window=window, is_raw=is_raw, **question.more)
+        return read(warehouse, question.metrics, window=asked, is_raw=is_raw, **question.more)
 
-    _check_equal(ask(False), ask(True), is_exact=question.metrics is _MEANS)
+    _check_equal(ask(False), ask(True), is_exact=question.metrics is MEANS)
     ours, raw = interleaved(lambda: ask(False), lambda: ask(True), _PAIRS)
     bar = _BARS[question.touched] if question.has_bar and place.row_count >= _BAR_FROM else None
     return Figure(
@@ -91,9 +91,10 @@ def _figure(place: Place, warehouse: Warehouse, question: _Question) -> Figure:
     )
 
 
-def _window(place: Place, question: _Question) -> Window:
-    until = place.until if question.is_until_now else floor(place.until, Grain.DAY, zone("UTC"))
-    return Window(until - timedelta(days=question.days), until)
+def window(place: Place, days: int, *, is_until_now: bool = False) -> Window:
+    """Whole days before today, or as many days until the traffic's end."""
+    until = place.until if is_until_now else floor(place.until, Grain.DAY, zone("UTC"))
+    return Window(until - timedelta(days=days), until)
 
 
 def _touched(place: Place, warehouse: Warehouse, report: Reporter) -> list[Figure]:
@@ -101,12 +102,12 @@ def _touched(place: Place, warehouse: Warehouse, report: Reporter) -> list[Figur
     known = load.ids(warehouse)
     found = []
     for count in (3, 50):
-        name = f"by workflow, 30 days, {count} touched buckets"
-        report.step(f"reads: {name}")
+        report.step(f"reads: {count} touched buckets")
         buckets = touch.settled_buckets(place, count, days=_DAYS, rng=rng)
         touch.touch(place, warehouse, known, buckets)
-        question = replace(_questions(place)[0], name=name, touched=count)
-        found.append(_figure(place, warehouse, question))
+        for question in (_questions(place)[0], _questions(place)[3]):
+            name = f"{question.name}, {count} touched buckets"
+            found.append(_figure(place, warehouse, replace(question, name=name, touched=count)))
         maintain(warehouse)
     return found
 

@@ -11,7 +11,7 @@ import click
 
 from framehouse.cli.maintain import Keeper, log_to_stderr, stop_on_signals
 from framehouse.config import Settings, settings
-from framehouse.errors import ConfigError
+from framehouse.errors import ConfigError, UnreachableError
 
 if TYPE_CHECKING:
     import uvicorn
@@ -62,7 +62,7 @@ def serve(
     )
     url = _prepared(chosen)
     log_to_stderr()
-    keeper = Keeper(lambda: url, maintain_seconds) if only in {None, "maintenance"} else None
+    keeper = Keeper(lambda: _alive(chosen), maintain_seconds) if only in {None, "maintenance"} else None
     if listener is None:
         assert keeper is not None
         stop_on_signals(keeper.stop)
@@ -78,6 +78,18 @@ def serve(
         if keeper is not None and maintenance is not None and maintenance.is_alive():
             keeper.stop()
             maintenance.join(PATIENCE_SECONDS)  # it may be killed at any moment, so nobody waits long for it
+
+
+def _alive(chosen: Settings) -> str:
+    """The URL of the database; an embedded server that died is started again, one that was stopped is not."""
+    from framehouse import embedded
+
+    try:
+        return embedded.database_url(chosen)
+    except UnreachableError:
+        if not embedded.has_died(chosen):
+            raise
+        return embedded.up(chosen).url
 
 
 def _prepared(chosen: Settings) -> str:

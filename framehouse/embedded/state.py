@@ -84,6 +84,14 @@ def status(settings: Settings, *, home: Path | None = None) -> Status:
     )
 
 
+def has_died(settings: Settings, *, home: Path | None = None) -> bool:
+    """Whether the embedded server ended without being stopped: what a stopped one removes is still there."""
+    places = places_of(settings, home)
+    if settings.database_url is not None or not (places.data / "postmaster.pid").exists():
+        return False
+    return postmaster.find(places, server_account(create=False)) is None
+
+
 def _given_status(settings: Settings, url: str) -> Status:
     psql = find_psql(server_dir(settings))
     if psql is None:

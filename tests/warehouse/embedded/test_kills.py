@@ -23,6 +23,7 @@ from framehouse.embedded.account import Account
 from framehouse.embedded.places import Places
 from framehouse.embedded.programs import Programs
 from tests.warehouse.embedded.conftest import (
+    Command,
     Framehouse,
     Hears,
     Listener,
@@ -322,3 +323,26 @@ def _is_zombie(pid: int) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def test_serve_starts_a_server_again_that_died_and_not_one_that_was_stopped(
+    command: Command, framehouse: Framehouse, places: Places, account: Account
+) -> None:
+    arguments = ("serve", "--only", "maintenance", "--maintain-every", "0.2")
+    with command(*arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as serve:
+        assert serve.stdout is not None
+        assert any("maintaining the warehouse" in line for line in serve.stdout)
+        first = _running(places, account).pid
+        os.kill(first, signal.SIGKILL)
+
+        def is_back() -> bool:
+            running = postmaster.find(places, account)
+            return running is not None and running.is_ready and running.pid != first
+
+        wait_for(is_back)
+        assert framehouse("down").returncode == 0
+        assert any("maintenance waits" in line for line in serve.stdout)
+        assert postmaster.find(places, account) is None
+        serve.terminate()
+        serve.stdout.read()
+    assert serve.returncode == 0
