@@ -8,7 +8,7 @@ archive can be put into any warehouse, whatever its edition or version of Timesc
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,10 +82,7 @@ class Archive:
         }
         for row in self.rows(_CATALOG, "continuous_agg"):
             hypertables[row["mat_hypertable_id"]] = (str(row["user_view_schema"]), str(row["user_view_name"]))
-        return {
-            (str(row["schema_name"]), str(row["table_name"])): hypertables[row["hypertable_id"]]
-            for row in self.rows(_CATALOG, "chunk")
-        }
+        return {_chunk(row): hypertables[row["hypertable_id"]] for row in self.rows(_CATALOG, "chunk")}
 
     def relation(self, schema: str, name: str) -> tuple[str, str]:
         """The relation that a table of the archive is part of; mostly itself."""
@@ -131,6 +128,14 @@ class Archive:
             if process.returncode != 0:
                 said.seek(0)
                 raise BackupError(f"{self._file} is damaged: {_last(said.read().decode())}")
+
+
+def _chunk(row: Mapping[str, str | None]) -> tuple[str, str]:
+    """Schema and name of a chunk; newer versions of TimescaleDB keep both in one column."""
+    if "relid" in row:
+        schema, _, name = str(row["relid"]).partition(".")
+        return schema, name
+    return str(row["schema_name"]), str(row["table_name"])
 
 
 def _blocks(lines: Iterator[bytes]) -> Iterator[bytes]:

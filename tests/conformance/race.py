@@ -32,7 +32,7 @@ DAYS_LATE = 5
 COLUMNS = (
     "finished_at, job_id, attempt, workflow_id, tier_id, worker_id, outcome, wall_seconds, segment_count"
 )
-_ROW = "(%s, %s, 1, 1 + mod(%s, 2), null, 1, 'failed', 5, 1)"
+_ROW = "(%s, %s, 1, %s, null, 1, 'failed', 5, 1)"
 _QUESTION = ("attempt_count", "avg_wall_seconds", "max_rtf", "p90_wall_seconds")
 
 
@@ -54,11 +54,14 @@ def write(warehouse: Warehouse, random: Random) -> None:
 def hesitate(warehouse: Warehouse, random: Random) -> None:
     """Rows by plain SQL and by COPY, left uncommitted for a while; half of the transactions roll back."""
     with psycopg.connect(warehouse.url) as connection:
+        workflows = [
+            row[0] for row in connection.execute("select id from studio.workflows order by id").fetchall()
+        ]
         for at in places(random, 3):
             key = f"{random.getrandbits(64):x}"
             connection.execute(
                 f"insert into telemetry.performance_metrics ({COLUMNS}) values {_ROW}",
-                [at, key, random.randrange(2)],
+                [at, key, random.choice(workflows)],
             )
             time.sleep(random.random() * 0.03)
         with (
@@ -66,7 +69,9 @@ def hesitate(warehouse: Warehouse, random: Random) -> None:
             cursor.copy(f"copy telemetry.performance_metrics ({COLUMNS}) from stdin") as copy,
         ):
             for at in places(random, 3):
-                copy.write_row((at, f"{random.getrandbits(64):x}", 1, 1, None, 2, "succeeded", 7.5, 2))
+                copy.write_row(
+                    (at, f"{random.getrandbits(64):x}", 1, workflows[0], None, 2, "succeeded", 7.5, 2)
+                )
         time.sleep(random.random() * 0.1)
         if random.random() < 0.5:
             connection.rollback()
@@ -144,7 +149,9 @@ class Actor:
         """Ask it to end; what it died of, if it did not end in peace."""
         self.process.send_signal(signal.SIGTERM)
         _, said = self.process.communicate(timeout=120)
-        return None if self.process.returncode == 0 else f"{self.role}: {said[-2000:]}"
+        # One that has just begun may have no ears yet.
+        is_peaceful = self.process.returncode in {0, -signal.SIGTERM}
+        return None if is_peaceful else f"{self.role} exited with {self.process.returncode}: {said[-2000:]}"
 
 
 def race(
@@ -161,6 +168,8 @@ def race(
     wrong cell."""
     random, result = Random(seed), Result()
     before = _deadlocks(url)
+    with Warehouse(url, name="race") as warehouse:
+        fill(warehouse, random, places(random, 20))  # so that workflows have names
     breaks.apply(url, broken)
     actors = [Actor(url, role, seed * 100 + n, broken) for n, role in enumerate(CAST)]
     began = told = time.monotonic()
