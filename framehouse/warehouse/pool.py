@@ -115,18 +115,17 @@ class Session:
         """Delete all rows of a table."""
         self._connection.execute(_sql.SQL("delete from {}").format(_sql.Identifier(schema, name)))
 
-    def create_view(self, schema: str, name: str, select: str) -> None:
-        """Make a view of a select that was stored."""
-        text = (
-            _sql.SQL("create view {} as ").format(_sql.Identifier(schema, name)).as_string(self._connection)
+    def put_view(self, schema: str, name: str, select: str, columns: Sequence[str] | None = None) -> None:
+        """Make a view of a select that was stored, or put it in a view's place; `columns` gives their order."""
+        listed = _sql.SQL(", ").join(map(_sql.Identifier, columns)) if columns else _sql.SQL("*")
+        head = _sql.SQL("create or replace view {} as select {} from (").format(
+            _sql.Identifier(schema, name), listed
         )
-        self._connection.execute((text + select).encode())
+        self._connection.execute(f"{head.as_string(self._connection)}{select}) as stored".encode())
 
     def drop_view(self, schema: str, name: str) -> None:
-        """Drop a view, and those that read it; a view holds nothing itself."""
-        self._connection.execute(
-            _sql.SQL("drop view if exists {} cascade").format(_sql.Identifier(schema, name))
-        )
+        """Drop a view that nobody reads; a view holds nothing itself."""
+        self._connection.execute(_sql.SQL("drop view if exists {}").format(_sql.Identifier(schema, name)))
 
     def drop_cells(self, cells: str, *, is_aggregate: bool) -> None:
         """Drop cells (`schema.table`) that never held anything which others do not."""

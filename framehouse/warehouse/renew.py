@@ -8,6 +8,9 @@ ops.retired_rollups, and nobody maintains them.
 
 from dataclasses import dataclass
 
+import psycopg
+
+from framehouse.errors import BuildError
 from framehouse.warehouse.pool import Session, Warehouse
 
 
@@ -23,16 +26,19 @@ class _Beside:
 
 
 def swap(warehouse: Warehouse) -> list[str]:
-    """Let every new shape take its place, once the cells of all are computed; the rollups that were renewed."""
+    """Let every new shape take its place, once the cells of all are computed; the rollups that were renewed.
+
+    Raises BuildError where a view of somebody's reads a part that a new shape does not have.
+    """
     with warehouse.session() as session:
         session.run("renew.be_alone")
         session.run("renew.be_owner")
         beside = session.records(_Beside, "renew.beside")
         if not beside or not session.value("renew.is_backfilled"):
             return []
-        marts = {row["name"]: row["definition"] for row in session.rows("renew.marts")}
-        for new in beside:
-            session.drop_view("rollup", new.renews)
+        columns = {new.renews: _columns(session, new) for new in beside}
+        marts = {} if all(columns.values()) else _without_old_views(session, beside)
+        for new in reversed(beside):
             session.drop_view("rollup", new.name)
         for new in beside:
             session.run("renew.release", {"name": new.name})
@@ -45,8 +51,9 @@ def swap(warehouse: Warehouse) -> list[str]:
                 "recompute": None if new.recompute is None else _placed(new.recompute, beside),
             }
             session.run("renew.take_place", placed)
-            session.create_view("rollup", new.renews, str(placed["view_select"]))
-        _bring_back(session, marts)
+            session.put_view("rollup", new.renews, str(placed["view_select"]), columns[new.renews])
+        for name, select in marts.items():
+            session.put_view("mart", name, select)
     return [new.renews for new in beside]
 
 
@@ -72,8 +79,25 @@ def _placed(text: str, beside: list[_Beside]) -> str:
     return text
 
 
-def _bring_back(session: Session, marts: dict[str, str]) -> None:
-    """Views of marts that went with the views they read. One may read another, so as often as there are some."""
-    for _ in marts:
-        for row in session.rows("renew.lost_marts", {"names": list(marts)}):
-            session.create_view("mart", row["name"], marts[row["name"]].rstrip().rstrip(";"))
+def _columns(session: Session, new: _Beside) -> list[str] | None:
+    """The old view's columns, then what is new, so that views which read it need not know; None where one is gone."""
+    old, now = (
+        list(session.value("renew.columns", {"view": f"rollup.{name}"})) for name in (new.renews, new.name)
+    )
+    return [*old, *(column for column in now if column not in old)] if set(old) <= set(now) else None
+
+
+def _without_old_views(session: Session, beside: list[_Beside]) -> dict[str, str]:
+    """Drop the views whose places are taken and the marts, which read them; what marts are made of."""
+    marts = {row["name"]: row["definition"].rstrip().rstrip(";") for row in session.rows("renew.marts")}
+    try:
+        for name in marts:
+            session.drop_view("mart", name)
+        for new in reversed(beside):
+            session.drop_view("rollup", new.renews)
+    except psycopg.errors.DependentObjectsStillExist as error:
+        raise BuildError(
+            f"a view reads a part that a new shape does not have: {error.diag.message_detail}",
+            hint="drop that view, or keep the part; `framehouse build --renew` then goes on",
+        ) from error
+    return marts

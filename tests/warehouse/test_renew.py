@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from framehouse import metrics
-from framehouse.errors import DefinitionError, NoAnswerError
+from framehouse.errors import BuildError, DefinitionError, NoAnswerError
 from framehouse.warehouse import Warehouse
 from framehouse.warehouse.build import build, project_dir
 from framehouse.warehouse.maintain import Backlog, backlog, maintain
@@ -132,6 +132,34 @@ def test_an_added_part_comes_with_all_of_history(studio: Warehouse, tmp_path: Pa
 
 def contents_of_others(url: str) -> dict[str, object]:
     return {name: found[1:] for name, found in contents(url).items() if not name.startswith("heartbeats")}
+
+
+def test_views_of_others_stay_or_are_in_the_way(
+    studio: Warehouse, tmp_path: Path, changed: Callable[[Callable[[str], str]], Path]
+) -> None:
+    tell(studio.url, "create schema mine")
+    tell(studio.url, f"create view mine.hours as select worker_id, generating_seconds_sum from rollup.{FINE}")
+    seen = ask(studio.url, "select sum(generating_seconds_sum) from mine.hours")
+    build(studio, log_dir=tmp_path, is_renewing=True)
+    assert ask(studio.url, "select sum(generating_seconds_sum) from mine.hours") == pytest.approx(
+        seen, rel=1e-12
+    )
+    before = history(studio.url)
+
+    without = changed(
+        lambda text: re.sub(r".* as offline_seconds_sum\n", "", text).replace(
+            "idle_seconds_sum,\nfrom", "idle_seconds_sum\nfrom"
+        )
+    )
+    with pytest.raises(BuildError, match=r"mine\.hours") as caught:
+        build(studio, log_dir=tmp_path, is_renewing=True, project=without)
+    assert "view" in str(caught.value.hint)
+    assert history(studio.url) == before
+    tell(studio.url, "drop view mine.hours")
+    build(studio, log_dir=tmp_path, is_renewing=True, project=without)
+    assert history(studio.url) == before
+    assert ask(studio.url, "select version from ops.rollups where name = %s", FINE) == 3
+    assert ask(studio.url, "select count(*) >= 0 from mart.generation_metrics")
 
 
 def test_readers_see_the_old_shape_until_the_new_one_is_whole(studio: Warehouse, tmp_path: Path) -> None:

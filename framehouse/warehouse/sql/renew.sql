@@ -18,10 +18,18 @@ select pg_advisory_xact_lock(hashtext('framehouse.maintain'));
 set local role framehouse_owner;
 
 -- name: marts
-select viewname as name, definition from pg_views where schemaname = 'mart' order by viewname;
+-- Those that read others first.
+select views.viewname as name, views.definition
+from pg_views as views
+where views.schemaname = 'mart'
+order by exists (
+    select from pg_depend join pg_rewrite on pg_rewrite.oid = pg_depend.objid
+    where pg_depend.refobjid = ('mart.' || quote_ident(views.viewname))::regclass
+        and pg_rewrite.ev_class <> pg_depend.refobjid), views.viewname;
 
--- name: lost_marts
-select name from unnest(%(names)s::text[]) as name where to_regclass('mart.' || quote_ident(name)) is null;
+-- name: columns
+select array_agg(attname::text order by attnum) from pg_attribute
+where attrelid = %(view)s::regclass and attnum > 0 and not attisdropped;
 
 -- name: retire
 with old as (delete from ops.rollups where name = %(name)s returning cells, name, definition)
