@@ -8,6 +8,7 @@ FramehouseError               what went wrong, a stable `code`, and a `hint`: wh
 │   └── StartError            the server is there but does not start
 ├── WarehouseError            the database
 │   ├── UnreachableError      no connection
+│   ├── LockedError           somebody else is at work there for longer than one may wait
 │   ├── NotMigratedError      the schema is missing or older than this program
 │   ├── DefinitionError       a rollup's stored definition differs from the code's
 │   ├── BuildError            dbt or a migration failed
@@ -90,6 +91,12 @@ class UnreachableError(WarehouseError):
     """No connection to the database."""
 
     code = "unreachable"
+
+
+class LockedError(WarehouseError):
+    """Somebody else is at work there for longer than one may wait."""
+
+    code = "locked"
 
 
 class NotMigratedError(WarehouseError):

@@ -90,9 +90,9 @@
         {% do run_query("create materialized view " ~ cells
             ~ " with (timescaledb.continuous, timescaledb.materialized_only = true, "
             ~ "timescaledb.create_group_indexes = true) as "
-            ~ framehouse_renamed(definition, finer, finer_cells[0][0] if finer else '') ~ " with no data") %}
+            ~ framehouse_renamed(definition, finer, finer_cells[0][0] if finer else '') ~ "\nwith no data") %}
     {% else %}
-        {% do run_query("create table " ~ cells ~ " as " ~ own ~ " limit 0") %}
+        {% do run_query("create table " ~ cells ~ " as " ~ own ~ "\nlimit 0") %}
     {% endif %}
     {%- set columns = framehouse_columns(cells) -%}
     {%- set keys = framehouse_keys(columns) -%}
@@ -109,7 +109,7 @@
     {% do run_query('create view "rollup"."' ~ name ~ '" as ' ~ select) %}
     {% do run_query(
         "insert into ops.rollups (name, source, grain, cells, definition, definition_hash, studio_zone, recompute,"
-        ~ " complete_from, parts, view_select, version, renews) values ("
+        ~ " complete_from, parts_from, parts, view_select, version, renews) values ("
         ~ dbt.string_literal(name) ~ ", " ~ dbt.string_literal(source) ~ ", " ~ dbt.string_literal(grain) ~ ", "
         ~ dbt.string_literal('rollup.' ~ name ~ '_cells') ~ ", "
         ~ framehouse_quoted(definition) ~ ", " ~ dbt.string_literal(hash) ~ ", "
@@ -117,6 +117,8 @@
         ~ ('null' if recompute is none else framehouse_quoted(recompute)) ~ ", "
         ~ ("(select complete_from from ops.rollups where name = '" ~ finer_source ~ "')" if finer
            else "(select raw_from from ops.retention)") ~ ", "
+        ~ "coalesce((select parts_from from ops.rollups where name = " ~ dbt.string_literal(finer_source or '')
+        ~ "), '{}'), "
         ~ "array['" ~ columns[keys | length:] | join("', '") ~ "'], "
         ~ framehouse_quoted(select) ~ ", " ~ version ~ ", "
         ~ ('null' if renews is none else dbt.string_literal(renews)) ~ ")") %}
@@ -131,8 +133,7 @@
   added, or whose expression changed, is known from the fence on.
 #}
 {% macro framehouse_keep_history(name, renews, keys, columns, finer_source, is_community) %}
-    {%- set old = run_query("select cells, definition, parts_from, complete_from, array_to_string(parts, ',')"
-        ~ " from ops.rollups where name = " ~ dbt.string_literal(renews)).rows[0] -%}
+    {%- set old = run_query("select cells, definition from ops.rollups where name = " ~ dbt.string_literal(renews)).rows[0] -%}
     {%- set raw_from = run_query("select raw_from::text from ops.retention where raw_from > '-infinity'").rows -%}
     {% if raw_from | length == 1 %}
         {%- set fence = raw_from[0][0] -%}
@@ -143,9 +144,15 @@
                 ~ " cannot be kept; give the new shape a name of its own") }}
         {% endif %}
         {%- set same = [] -%}
+        {%- set new = run_query("select definition from ops.rollups where name = "
+            ~ dbt.string_literal(name)).rows[0][0] -%}
         {%- set old_lines = framehouse_lines(old[1]) -%}
-        {%- set new_lines = framehouse_lines(run_query("select definition from ops.rollups where name = "
-            ~ dbt.string_literal(name)).rows[0][0]) -%}
+        {%- set new_lines = framehouse_lines(new) -%}
+        {% if old_lines.get('') != new_lines.get('') or old_lines.get('bucket') != new_lines.get('bucket') %}
+            {{ exceptions.raise_compiler_error(
+                "rollup " ~ renews ~ " has other rows or buckets than before, so its history before " ~ fence
+                ~ " cannot be kept; give the new shape a name of its own") }}
+        {% endif %}
         {%- for column in columns[keys | length:] if new_lines.get(column) and new_lines[column] == old_lines.get(column) -%}
             {%- do same.append(column) -%}
         {%- endfor -%}
@@ -159,21 +166,34 @@
         {% endif %}
         {% do run_query("insert into " ~ target ~ " (" ~ kept ~ ") select " ~ kept ~ " from " ~ old[0]
             ~ " where bucket < '" ~ fence ~ "'") %}
+        {% do run_query("insert into ops.pending_buckets (rollup, bucket) select '" ~ name ~ "', bucket"
+            ~ " from ops.pending_buckets where rollup = '" ~ renews ~ "' and bucket < '" ~ fence ~ "'") %}
         {# Known later: what is new here, what was so before, and what is so in the rollup it is computed from. #}
-        {% do run_query("update ops.rollups as own set complete_from = '" ~ old[3] ~ "', parts_from ="
-            ~ " (select parts_from from ops.rollups where name = '" ~ renews ~ "')"
-            ~ " || coalesce((select parts_from from ops.rollups where name = " ~ dbt.string_literal(finer_source or '')
-            ~ "), '{}') || coalesce((select jsonb_object_agg(part, '" ~ fence ~ "') from unnest(own.parts) as part"
-            ~ " where not part = any('{" ~ same | join(',') ~ "}')), '{}') where name = '" ~ name ~ "'") %}
+        {% do run_query("update ops.rollups as own set"
+            ~ " complete_from = (select complete_from from ops.rollups where name = '" ~ renews ~ "'),"
+            ~ " parts_from = (select coalesce(jsonb_object_agg(part, since), '{}') from ("
+            ~ "select part, max(since) as since from ("
+            ~ "select key as part, value::timestamptz as since from ops.rollups, jsonb_each_text(parts_from)"
+            ~ " where name in ('" ~ renews ~ "', " ~ dbt.string_literal(finer_source or '') ~ ")"
+            ~ " union all select part, '" ~ fence ~ "' from unnest(own.parts) as part"
+            ~ " where not part = any('{" ~ same | join(',') ~ "}')) as known group by part) as latest)"
+            ~ " where name = '" ~ name ~ "'") %}
     {% endif %}
 {% endmacro %}
 
-{# The expression of each column of a definition that has a line for each, as generated ones do. #}
+{#
+  The expression of each column of a definition that has a line for each, as generated ones do; under '' all the rest:
+  dimensions, relation, condition.
+#}
 {% macro framehouse_lines(definition) -%}
-    {%- set found = {} -%}
-    {%- for line in definition.split('\n') if ' as ' in line -%}
+    {%- set found = {'': []} -%}
+    {%- for line in definition.split('\n') -%}
         {%- set text = line.strip().rstrip(',') -%}
-        {%- do found.update({text.rsplit(' as ', 1)[1]: text}) -%}
+        {%- if ' as ' in text -%}
+            {%- do found.update({text.rsplit(' as ', 1)[1]: text}) -%}
+        {%- elif text and not text.startswith('--') -%}
+            {%- do found[''].append(text) -%}
+        {%- endif -%}
     {%- endfor -%}
     {{ return(found) }}
 {%- endmacro %}
@@ -229,7 +249,7 @@
         {%- set out.text = out.text | replace(
             time ~ ' is not null /* in bucket */', framehouse_within(time, grain) | trim) -%}
     {%- endfor -%}
-    {{ return(out.text) }}
+    {{ return(out.text ~ '\n') }}
 {%- endmacro %}
 
 {% macro framehouse_touched_sql(name, source, grain) -%}

@@ -95,7 +95,7 @@ class Keeper:
         self._every_seconds = every_seconds
         self._stopping = threading.Event()
         self._warehouse: Warehouse | None = None
-        self._next_retention = 0.0
+        self._next_retention = time.monotonic() + RETENTION_EVERY_SECONDS
 
     def run(self) -> None:
         """Maintain until `stop`."""

@@ -46,21 +46,34 @@ def show() -> None:
 
 @retention.command("set", short_help="Set how long raw rows are kept; drops nothing.")
 @click.argument("keep", metavar="DAYS|forever")
-def set_(keep: str) -> None:
+@click.option("--yes", "is_confirmed", is_flag=True, help="Do not ask.")
+@click.pass_context
+def set_(ctx: click.Context, keep: str, is_confirmed: bool) -> None:
     """Set how long raw rows are kept: a number of days, weeks or years (180d, 26w, 1y; at least 90 days), or forever.
 
-    Nothing is dropped before `framehouse retention run`, or the next hour of `framehouse serve`.
+    Drops nothing by itself, but `framehouse serve` looks once an hour; so it says what would go, and asks.
 
     \b
     framehouse retention set 180d
     framehouse retention set forever
     """
-    from framehouse.warehouse.retention import preview, set_keep
+    from framehouse.warehouse.retention import check_keep, preview, set_keep
 
     duration = _duration(keep)
+    check_keep(duration)
     with _warehouse() as warehouse:
+        if duration is not None:
+            planned = preview(warehouse, proposed=duration)
+            _print(planned)
+            if (
+                planned.dropped
+                and not is_confirmed
+                and not click.confirm("keep raw rows no longer than that?")
+            ):
+                click.echo("nothing was changed")
+                ctx.exit(1)
         set_keep(warehouse, duration)
-        _print(preview(warehouse))
+    click.secho(f"raw rows are kept {f'{duration.days} days' if duration else _FOREVER}", fg="green")
 
 
 @retention.command(short_help="Drop raw rows that are older than they have to be kept.")

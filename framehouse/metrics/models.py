@@ -99,6 +99,7 @@ def generation_metrics_sql() -> str:
         + ",\n        ".join(columns)
         + ",\n        max(parts.newest_recorded_at) as last_updated_at\n"
         "    from {{ ref('attempts_by_workflow_daily') }} as parts\n"
+        "    where parts.bucket >= (select ops.known_from('attempts_by_workflow_daily'))\n"
         "    group by parts.workflow_id, parts.tier_id\n)\n\n"
         "select\n    workflows.name as workflow,\n    tiers.name as tier,\n    "
         + ",\n    ".join(f"answer.{column}" for column in (*GENERATION_METRICS, "last_updated_at"))

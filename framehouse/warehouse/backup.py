@@ -23,6 +23,7 @@ Relation = tuple[str, str]
 
 #: What a restore keeps as this program made it.
 _OWN = {("ops", "rollups"), ("ops", "retired_rollups"), ("ops", "builds"), ("ops", "studio_settings")}
+_PENDING = ("ops", "pending_buckets")
 _MARKS = (("ops", "touched_buckets"), ("ops", "touched_days"))
 _RAW = (("telemetry", "performance_metrics"), ("telemetry", "worker_heartbeats"))
 
@@ -69,9 +70,18 @@ def backup(
             with partial.open("rb") as written:
                 os.fsync(written.fileno())
             partial.replace(file)
+            _sync_folder(file.absolute().parent)
         finally:
             partial.unlink(missing_ok=True)
     return file.stat().st_size
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def describe(file: Path, pg_restore: Path) -> dict[str, str | None]:
@@ -140,6 +150,7 @@ def _load(
     report: Reporter,
 ) -> int:
     done, reached = 0, 0
+    names = {row["name"].encode() for row in session.rows("backup.cells")}
     for part in archive.read(wanted):
         reached += 1
         if not isinstance(part, Rows):
@@ -154,8 +165,16 @@ def _load(
             session.empty(*relation)  # of the marks that the raw rows have just left
         table = cells.get(relation, relation)
         report.advance(reached, len(wanted), f"{'.'.join(relation)}, {done:,} rows")
-        done += session.copy_text(table, part.columns, part.blocks)
+        blocks = part.blocks if relation != _PENDING else _of_these(part.blocks, names)
+        done += session.copy_text(table, part.columns, blocks)
     return done
+
+
+def _of_these(blocks: Iterator[bytes], names: set[bytes]) -> Iterator[bytes]:
+    """Pending buckets of the rollups that are restored."""
+    for block in blocks:
+        kept = [line for line in block.splitlines(keepends=True) if line.split(b"\t")[0] in names]
+        yield b"".join(kept)
 
 
 def _counted(session: Session) -> list[Relation]:
@@ -166,7 +185,8 @@ def _counted(session: Session) -> list[Relation]:
 def _matching_cells(session: Session, archive: Archive) -> dict[Relation, Relation]:
     """For each rollup's cells the table to put them into. Raises BackupError when the definitions differ."""
     here = {row["name"]: row for row in session.rows("backup.cells")}
-    there = {str(row["name"]): row for row in archive.rows("ops", "rollups")}
+    # What stands beside has not taken its place yet: it is built again after the restore.
+    there = {str(row["name"]): row for row in archive.rows("ops", "rollups") if row["renews"] is None}
     [revision] = archive.rows("public", "framehouse_version")
     same = {
         name

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from framehouse.windows import block_minutes, repeats_midnight, zone
 
 OWNER = "framehouse_owner"
 #: What the materialization says of rollups that differ from what was built.
-_CHANGED = ("another definition", "is fixed at the first build", "has other dimensions")
+_CHANGED = ("another definition", "is fixed at the first build", "has other dimensions", "has other rows")
 
 
 def build(
@@ -45,11 +46,11 @@ def build(
     project = project or project_dir()
     calendar = fix_calendar(warehouse, studio_zone)
 
-    def run() -> None:
+    def run(*more: str) -> None:
         report.step("building rollups and marts with dbt")
         with profile(warehouse.url) as profiles:
             run_dbt(
-                [*command],
+                [*command, *more],
                 project=project,
                 profiles=profiles,
                 calendar=calendar,
@@ -58,19 +59,27 @@ def build(
                 report=report,
             )
 
-    run()
-    _compute(warehouse, report)
-    if is_renewing and swap(warehouse):
-        run()  # and the marts see the new columns
+    # Marts may want what only the new shapes have.
+    run(*(("--select", "rollup") if is_renewing else ()))
+    _compute(warehouse, report, is_renewing=is_renewing)
+    if is_renewing:
+        swap(warehouse)
+        run()
     with warehouse.session() as session:
         session.run("maintain.add_build", [fingerprint(project)])
 
 
-def _compute(warehouse: Warehouse, report: Reporter) -> None:
+def _compute(warehouse: Warehouse, report: Reporter, *, is_renewing: bool) -> None:
     waiting = backlog(warehouse)
-    if waiting.total:
-        report.step(f"computing cells ({waiting.total} buckets wait)")
-        maintain(warehouse, report)
+    if not waiting.total:
+        return
+    report.step(f"computing cells ({waiting.total} buckets wait)")
+    maintain(warehouse, report)
+    while is_renewing and (left := backlog(warehouse).pending_buckets):
+        # Somebody else maintains, or did when we asked.
+        report.advance(waiting.total - left, waiting.total, f"{left} buckets wait")
+        if not maintain(warehouse, report):
+            time.sleep(0.5)
 
 
 def ensure_built(
@@ -129,15 +138,15 @@ def fix_calendar(warehouse: Warehouse, wanted: str | None) -> Calendar:
                 raise ConfigError(
                     f"the database server does not know the zone {fixed!r}", hint="give another name of it"
                 )
-            if session.value("maintain.is_community") and repeats_midnight(zone(fixed)):
-                raise ConfigError(
-                    f"the clocks of {fixed} were once put back over midnight, which TimescaleDB's Community edition "
-                    "gets wrong in daily aggregates",
-                    hint="choose a neighbour's zone for the studio; any zone can be asked for when reading",
-                )
             session.run("maintain.fix_calendar", [fixed, block_minutes(zone(fixed))])
             found = session.records(Calendar, "maintain.calendar")
-    [calendar] = found
+        [calendar] = found
+        if session.value("maintain.is_community") and repeats_midnight(zone(calendar.studio_zone)):
+            raise ConfigError(
+                f"the clocks of {calendar.studio_zone} were once put back over midnight, which TimescaleDB's Community "
+                "edition gets wrong in daily aggregates",
+                hint="choose a neighbour's zone for the studio; any zone can be asked for when reading",
+            )
     if wanted is not None and wanted != calendar.studio_zone:
         raise DefinitionError(
             f"the studio's zone is {calendar.studio_zone}, fixed at the first build, and cannot become {wanted}",

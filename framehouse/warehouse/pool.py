@@ -15,7 +15,7 @@ import psycopg_pool
 from psycopg import sql as _sql
 from psycopg.rows import class_row, dict_row, tuple_row
 
-from framehouse.errors import NotMigratedError, UnreachableError, WarehouseError
+from framehouse.errors import LockedError, NotMigratedError, UnreachableError, WarehouseError
 from framehouse.warehouse.statements import statement
 
 Json = psycopg.types.json.Jsonb
@@ -31,6 +31,7 @@ psycopg.adapters.register_dumper(Array, psycopg.types.array.ListBinaryDumper)
 
 #: A warm session that writes into a chunk while retention drops it gets XX000; once more finds the chunk gone.
 _DISK_FULL = "53100"
+_NO_LOCK = "55P03"
 _RETRIED = (
     psycopg.errors.InternalError_,
     psycopg.errors.DeadlockDetected,
@@ -204,12 +205,14 @@ class Warehouse:
     def session(self, *, is_snapshot: bool = False) -> Iterator[Session]:
         """A session in one transaction, committed at the end, rolled back on an error.
 
-        `is_snapshot` reads everything as of one instant (REPEATABLE READ, read only).
+        `is_snapshot` reads everything as of one instant (REPEATABLE READ, read only). Dropped chunks are gone for older
+        snapshots too, so it first takes the lock that whoever drops them waits for.
         """
         try:
             with self._pool.connection() as connection:
                 if is_snapshot:
                     connection.execute("set transaction isolation level repeatable read read only")
+                    connection.execute(statement("maintain.hold_raw"))
                 yield Session(connection)
         except psycopg.OperationalError as error:  # psycopg_pool.PoolTimeout is one
             raise _operational(error) from error
@@ -249,9 +252,12 @@ def database_error(error: BaseException | None) -> WarehouseError | None:
 
 
 def _operational(error: psycopg.OperationalError) -> WarehouseError:
-    """A lost connection, or a server that stops or starts (08..., 57P..); anything else is what the server said."""
+    """A lost connection, or a server that stops or starts (08..., 57P..), a lock that was not got in time (55P03);
+    anything else is what the server said."""
     if error.sqlstate is None or error.sqlstate.startswith(("08", "57P")):
         return UnreachableError(f"the warehouse went away: {_brief(error)}", hint="framehouse status")
+    if error.sqlstate == _NO_LOCK:
+        return LockedError("somebody else is at work there for long", hint="try again later")
     hint = "make room on the database's disk; it goes on by itself" if error.sqlstate == _DISK_FULL else None
     return WarehouseError(f"the database refused: {_brief(error)}", hint=hint)
 

@@ -6,11 +6,13 @@ then. Interrupted anywhere, the next `framehouse build --renew` goes on. The old
 ops.retired_rollups, and nobody maintains them.
 """
 
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
 
-from framehouse.errors import BuildError
+from framehouse.errors import BuildError, LockedError
 from framehouse.warehouse.pool import Session, Warehouse
 
 
@@ -25,19 +27,36 @@ class _Beside:
     recompute: str | None
 
 
+_TRIES = 20
+
+
 def swap(warehouse: Warehouse) -> list[str]:
     """Let every new shape take its place, once the cells of all are computed; the rollups that were renewed.
 
-    Raises BuildError where a view of somebody's reads a part that a new shape does not have.
+    Raises BuildError where a view of somebody's reads a part that a new shape does not have, LockedError where somebody
+    reads for so long that there is no moment for it.
     """
+    for _ in range(_TRIES):
+        with suppress(LockedError):
+            return _swap(warehouse)
+        time.sleep(1)
+    raise LockedError(
+        "somebody reads the rollups for long (a backup, say), and a renewal has to wait for that",
+        hint="framehouse build --renew, later; it only has to be finished",
+    )
+
+
+def _swap(warehouse: Warehouse) -> list[str]:
     with warehouse.session() as session:
+        session.run("renew.wait_briefly")
         session.run("renew.be_alone")
         session.run("renew.be_owner")
         beside = session.records(_Beside, "renew.beside")
         if not beside or not session.value("renew.is_backfilled"):
             return []
         columns = {new.renews: _columns(session, new) for new in beside}
-        marts = {} if all(columns.values()) else _without_old_views(session, beside)
+        if not all(columns.values()):
+            _drop_old_views(session, beside)
         for new in reversed(beside):
             session.drop_view("rollup", new.name)
         for new in beside:
@@ -52,8 +71,6 @@ def swap(warehouse: Warehouse) -> list[str]:
             }
             session.run("renew.take_place", placed)
             session.put_view("rollup", new.renews, str(placed["view_select"]), columns[new.renews])
-        for name, select in marts.items():
-            session.put_view("mart", name, select)
     return [new.renews for new in beside]
 
 
@@ -87,12 +104,11 @@ def _columns(session: Session, new: _Beside) -> list[str] | None:
     return [*old, *(column for column in now if column not in old)] if set(old) <= set(now) else None
 
 
-def _without_old_views(session: Session, beside: list[_Beside]) -> dict[str, str]:
-    """Drop the views whose places are taken and the marts, which read them; what marts are made of."""
-    marts = {row["name"]: row["definition"].rstrip().rstrip(";") for row in session.rows("renew.marts")}
+def _drop_old_views(session: Session, beside: list[_Beside]) -> None:
+    """Drop the views whose places are taken, and the marts, which read them and are built anew right after."""
     try:
-        for name in marts:
-            session.drop_view("mart", name)
+        for row in session.rows("renew.marts"):
+            session.drop_view("mart", row["name"])
         for new in reversed(beside):
             session.drop_view("rollup", new.renews)
     except psycopg.errors.DependentObjectsStillExist as error:
@@ -100,4 +116,3 @@ def _without_old_views(session: Session, beside: list[_Beside]) -> dict[str, str
             f"a view reads a part that a new shape does not have: {error.diag.message_detail}",
             hint="drop that view, or keep the part; `framehouse build --renew` then goes on",
         ) from error
-    return marts

@@ -4,16 +4,18 @@ Rollups are kept for ever, so nothing may recompute a bucket whose raw rows are 
 `ops.retention.raw_from`: the first studio midnight at or after the end of the last dropped chunk. Writers refuse what
 is older, and triggers, views and maintenance ignore it.
 
-The order is what makes it safe: stop writers at the fence, become the one maintainer, bring every cell up to date, and
-only then, in one transaction in which no row can come or go, move the fence and drop the chunks. Killed anywhere before
-that transaction's end, nothing has happened.
+The order is what makes it safe: become the one maintainer, bring every cell up to date, stop writers at the fence, work
+off what they wrote last, and only then, in one transaction in which nobody writes, deletes or reads, move the fence and
+drop the chunks. Killed anywhere before that transaction's end, nothing has happened. Nobody is kept waiting for more
+than some seconds: where a backup or a long question is in the way, it gives up and says so.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from framehouse.errors import ContractError, WarehouseError
+from framehouse.errors import ContractError, LockedError, WarehouseError
 from framehouse.progress import SILENT, Reporter
+from framehouse.warehouse.build import is_built
 from framehouse.warehouse.maintain import maintain, work_off
 from framehouse.warehouse.pool import Warehouse
 from framehouse.windows import Grain, ceil, zone
@@ -55,21 +57,29 @@ def set_keep(warehouse: Warehouse, keep: timedelta | None) -> None:
 
     Raises ContractError for less than 90 days.
     """
+    check_keep(keep)
+    with warehouse.session() as session:
+        session.run("retention.set_keep", {"keep": keep})
+
+
+def check_keep(keep: timedelta | None) -> None:
+    """Raises ContractError for less than 90 days."""
     if keep is not None and keep < SHORTEST_KEEP:
         raise ContractError(
             f"raw data has to be kept for at least {SHORTEST_KEEP.days} days, not {keep.days}",
             hint="trends, comparisons and late events need it",
         )
-    with warehouse.session() as session:
-        session.run("retention.set_keep", {"keep": keep})
 
 
-def preview(warehouse: Warehouse, *, now: datetime | None = None) -> Preview:
-    """What a run would drop: whole chunks that ended longer ago than raw rows are kept."""
+def preview(
+    warehouse: Warehouse, *, proposed: timedelta | None = None, now: datetime | None = None
+) -> Preview:
+    """What a run would drop: whole chunks that ended longer ago than raw rows are kept (or would be, as `proposed`)."""
     with warehouse.session(is_snapshot=True) as session:
         [policy] = session.records(Policy, "retention.policy")
         chunks = session.records(Chunk, "retention.chunks")
         studio_zone = session.value("maintain.calendar") or "UTC"
+    policy = replace(policy, raw_keep=proposed or policy.raw_keep)
     if policy.raw_keep is None:
         return Preview(policy, (), tuple(chunks), policy.raw_from)
     until = (now or datetime.now(UTC)) - policy.raw_keep
@@ -88,13 +98,24 @@ def drop(warehouse: Warehouse, planned: Preview, report: Reporter = SILENT) -> N
     if not planned.dropped:
         return
     assert planned.raw_from is not None
+    if not is_built(warehouse):
+        raise WarehouseError(
+            "the rollups are not those of this version, and raw data is all there is of some of them",
+            hint="framehouse build",
+        )
     before = max(chunk.range_end for chunk in planned.dropped)
     report.step("bringing every cell up to date")
     maintain(warehouse, report)
     report.step(f"dropping {len(planned.dropped)} chunks of raw data")
     for _ in range(_TRIES):
-        if _drop_behind(warehouse, before, planned.raw_from):
-            return
+        try:
+            if _drop_behind(warehouse, before, planned.raw_from):
+                return
+        except LockedError as error:
+            raise LockedError(
+                "somebody writes or reads raw data for long (a backup, a question), and a drop has to wait for that",
+                hint="run it again later; `framehouse serve` tries again in an hour",
+            ) from error
     raise WarehouseError(
         f"rows before {planned.raw_from.isoformat()} keep changing, so their raw data cannot be dropped",
         hint="wait until whoever deletes there has finished, and run it again",
@@ -103,9 +124,11 @@ def drop(warehouse: Warehouse, planned: Preview, report: Reporter = SILENT) -> N
 
 def _drop_behind(warehouse: Warehouse, before: datetime, fence: datetime) -> bool:
     with warehouse.autocommit() as session:
+        session.run("retention.wait_patiently")
+        session.run("retention.hold_maintenance")
+        work_off(session)
         session.run("retention.wait_briefly")
         session.run("retention.hold_fence")
-        session.run("retention.hold_maintenance")
         work_off(session)
         with session.transaction():
             session.run("retention.stop_changes")

@@ -62,6 +62,14 @@ comment on column ops.rollups.view_select is 'The select of the view that everyo
 comment on column ops.rollups.renews is 'The rollup whose place it takes once its cells are computed.';
 comment on table ops.rollups is 'Every rollup that was built: its cells, and the definition they were computed by.';
 
+create function ops.known_from(rollup text) returns timestamptz
+language sql stable set search_path = pg_catalog
+begin atomic
+    select greatest(complete_from, (select max(since.value::timestamptz) from jsonb_each_text(parts_from) as since))
+    from ops.rollups where name = rollup;
+end;
+comment on function ops.known_from is 'From when on a rollup knows all of its parts.';
+
 create table ops.pending_buckets (
     rollup text not null references ops.rollups (name) on delete cascade on update cascade,
     bucket timestamptz not null,
@@ -180,5 +188,6 @@ grant insert, update on ops.quarantine to framehouse_ingest, framehouse_api;
 -- What metrics.read asks besides the rollups: which there are, whose days they follow, where the fence is, which cells
 -- are current.
 grant usage on schema ops to framehouse_analyst;
+grant execute on function ops.known_from to framehouse_ingest, framehouse_api, framehouse_analyst;
 grant select on ops.studio_settings, ops.retention, ops.rollups, ops.touched_buckets, ops.touched_days,
     ops.pending_buckets to framehouse_analyst;

@@ -1,6 +1,7 @@
 """A warehouse in a file, and back: every row, cell and mark, on either edition and from one to the other."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,12 +16,13 @@ from framehouse import embedded
 from framehouse.config import read
 from framehouse.errors import BackupError
 from framehouse.warehouse import Warehouse, backup
-from framehouse.warehouse.build import build
+from framehouse.warehouse.build import build, project_dir
 from framehouse.warehouse.maintain import Backlog, backlog, maintain
 from ingest.writer import Status, write_events
 from tests.builders import event
 from tests.conftest import TestServer
 from tests.warehouse.cells import QUARTER, ask, contents, exact, fill, is_community, tell
+from tests.warehouse.test_rollups import StopAt, StopError
 
 KATHMANDU = "Asia/Kathmandu"
 OLD = datetime(2026, 1, 2, tzinfo=UTC)
@@ -174,6 +176,24 @@ def test_a_restore_is_all_or_nothing(studio: Warehouse, server: TestServer, tmp_
         file.write_bytes(whole)
         restored(target, file, tmp_path)
         assert everything(target.url) == everything(studio.url)
+
+
+def test_a_backup_during_a_renewal_restores_what_is_in_place(
+    studio: Warehouse, server: TestServer, tmp_path: Path
+) -> None:
+    before = everything(studio.url)
+    project = Path(shutil.copytree(project_dir(), tmp_path / "project"))
+    model = project / "models" / "rollup" / "heartbeats_by_worker_daily.sql"
+    model.write_text(model.read_text().rstrip() + "\n-- anew\n")
+    with pytest.raises(StopError):
+        build(studio, log_dir=tmp_path, project=project, is_renewing=True, report=StopAt("computing cells"))
+    assert ask(studio.url, "select count(*) from ops.pending_buckets where rollup like '%%_v2'")
+    file = tmp_path / "studio.backup"
+    backup.backup(studio, file, programs=programs(studio.url))
+    with empty(server) as target:
+        restored(target, file, tmp_path)
+        assert everything(target.url) == before
+        check_alive(target)
 
 
 def test_what_is_no_backup_is_said(studio: Warehouse, tmp_path: Path) -> None:

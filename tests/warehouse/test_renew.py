@@ -258,6 +258,44 @@ def test_a_part_that_means_something_else_forgets_what_it_was(
     assert hours(studio, "generating_hours")
 
 
+def test_other_rows_cannot_keep_history(
+    studio: Warehouse, tmp_path: Path, changed: Callable[[Callable[[str], str]], Path]
+) -> None:
+    before = history(studio.url)
+    project = changed(lambda text: text.replace("where {{", "where worker_id > 1 and {{"))
+    with pytest.raises(DefinitionError, match="other rows or buckets"):
+        build(studio, log_dir=tmp_path, is_renewing=True, project=project)
+    abandon(studio)
+    assert history(studio.url) == before
+
+
+def test_a_mart_may_want_a_part_that_only_the_new_shape_has(studio: Warehouse, tmp_path: Path) -> None:
+    project = Path(shutil.copytree(project_dir(), tmp_path / "project"))
+    (project / "models" / "mart" / "idle.sql").write_text(
+        "{{ config(contract={'enforced': false}) }}"
+        f" select sum(idle_seconds_sum) as idle_seconds from {{{{ ref('{DAILY}') }}}}"
+    )
+    build(studio, log_dir=tmp_path, is_renewing=True, project=project)
+    assert ask(studio.url, "select idle_seconds > 0 from mart.idle")
+
+
+def test_a_part_is_known_from_the_latest_of_what_made_it_so(studio: Warehouse, tmp_path: Path) -> None:
+    build(studio, log_dir=tmp_path, is_renewing=True)
+    later = FENCE + timedelta(days=20)
+    tell(studio.url, f"update ops.rollups set parts_from = jsonb_build_object('idle_seconds_sum', %s::timestamptz)"
+                     f" where name = '{DAILY}'", later)  # fmt: skip
+    project = Path(shutil.copytree(project_dir(), tmp_path / "project"))
+    model = project / "models" / "rollup" / f"{DAILY}.sql"
+    model.write_text(model.read_text().rstrip() + "\n-- anew\n")
+    build(studio, log_dir=tmp_path, is_renewing=True, project=project)
+    told = ask(
+        studio.url,
+        "select (parts_from ->> 'idle_seconds_sum')::timestamptz from ops.rollups where name = %s",
+        DAILY,
+    )
+    assert told == later
+
+
 def test_other_dimensions_cannot_keep_history(
     studio: Warehouse, tmp_path: Path, changed: Callable[[Callable[[str], str]], Path]
 ) -> None:

@@ -15,13 +15,17 @@ from unittest.mock import patch
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 import migrations
-from framehouse.errors import ContractError, WarehouseError
+from framehouse import metrics
+from framehouse.errors import ContractError, NoAnswerError, WarehouseError
+from framehouse.estimates.history import histories
+from framehouse.metrics.read import read_in
 from framehouse.warehouse import Warehouse, pool, retention
 from framehouse.warehouse.build import build
 from framehouse.warehouse.maintain import Backlog, backlog, maintain
-from framehouse.windows import Grain, ceil, zone
+from framehouse.windows import Grain, Window, ceil, zone
 from ingest.writer import Status, write_events
 from tests.builders import event
 from tests.conformance.breaks import BREAKS
@@ -264,6 +268,52 @@ def test_without_up_to_date_cells_history_would_be_wrong(
     )
     retention.drop(studio, planned)
     assert counted(studio.url) != known
+
+
+def test_a_reader_of_an_older_instant_is_waited_for(studio: Warehouse) -> None:
+    """Dropped chunks would be gone from its snapshot, too, and its answer would be too small."""
+    whole = Window(START, NOW)
+    planned = retention.preview(studio, now=NOW)
+    with studio.session(is_snapshot=True) as session:
+        [before] = read_in(session, ["attempt_count"], window=whole, is_raw=True)
+        with pytest.raises(WarehouseError, match="writes or reads raw data for long"):
+            retention.drop(studio, planned)
+        [after] = read_in(session, ["attempt_count"], window=whole, is_raw=True)
+    assert after == before
+    retention.drop(studio, planned)
+    with pytest.raises(NoAnswerError):
+        metrics.read(studio, ["attempt_count"], window=whole, is_raw=True)
+
+
+def test_nothing_is_dropped_that_no_rollup_knows(studio: Warehouse) -> None:
+    tell(studio.url, "insert into ops.builds (fingerprint) values ('another version')")
+    with pytest.raises(WarehouseError, match="not those of this version") as caught:
+        drop(studio)
+    assert caught.value.hint == "framehouse build"
+    assert retention.preview(studio, now=NOW).dropped
+
+
+def test_an_estimate_uses_only_what_is_known_of_all_its_parts(studio: Warehouse) -> None:
+    def samples() -> int:
+        with studio.session() as session:
+            return sum(history.sample_count for history in histories(session, ["a", "b"]).values())
+
+    drop(studio)
+    whole = samples()
+    later = {"gpu_seconds_by_segments_sum": (FENCE + timedelta(days=3)).isoformat()}
+    tell(
+        studio.url,
+        "update ops.rollups set parts_from = %s where name in ('attempt_totals_by_workflow_daily',"
+        " 'attempts_by_workflow_daily')",
+        Jsonb(later),
+    )
+    since = ask(
+        studio.url,
+        "select sum(succeeded_count)::int from rollup.attempt_totals_by_workflow_daily where bucket >= %s",
+        FENCE + timedelta(days=3),
+    )
+    assert samples() == since < whole
+    assert ask(studio.url, "select sum(sample_count)::int from mart.generation_metrics") == since
 
 
 @pytest.mark.parametrize("layer", ["trigger", "maintenance", "none"])

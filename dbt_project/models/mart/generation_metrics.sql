@@ -12,6 +12,7 @@ with answer as (
         SQRT(CAST(ABS(SUM(parts.output_mb_per_segment_sumsq) - CAST(SUM(parts.output_mb_per_segment_sum) * SUM(parts.output_mb_per_segment_sum) AS DOUBLE PRECISION) / NULLIF(COALESCE(CAST(SUM(parts.output_mb_per_segment_count) AS BIGINT), 0), 0)) AS DOUBLE PRECISION) / NULLIF((COALESCE(CAST(SUM(parts.output_mb_per_segment_count) AS BIGINT), 0) - 1), 0)) as sd_disk_mb_per_segment,
         max(parts.newest_recorded_at) as last_updated_at
     from {{ ref('attempts_by_workflow_daily') }} as parts
+    where parts.bucket >= (select ops.known_from('attempts_by_workflow_daily'))
     group by parts.workflow_id, parts.tier_id
 )
 

@@ -26,6 +26,7 @@ from rollup.attempt_totals_by_workflow_daily as d
 join studio.workflows as workflows on workflows.id = d.workflow_id
 left join studio.resolution_tiers as tiers on tiers.id = d.tier_id
 where d.workflow_id = any(array(select id from studio.workflows where name = any(%(workflows)s)))
+    and d.bucket >= (select ops.known_from('attempt_totals_by_workflow_daily'))
 group by workflows.name, tiers.name
 having sum(d.succeeded_count) > 0;
 

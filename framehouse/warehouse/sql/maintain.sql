@@ -5,6 +5,10 @@ select current_setting('timescaledb.license') = 'timescale';
 -- Held by a session: one maintainer of a database at a time.
 select pg_try_advisory_lock(hashtext('framehouse.maintain'));
 
+-- name: hold_raw
+-- Takes no snapshot itself. ONLY: whoever drops chunks locks the hypertables, so their chunks need no locks of ours.
+lock table only telemetry.performance_metrics, only telemetry.worker_heartbeats in access share mode;
+
 -- name: unlock
 select pg_advisory_unlock(hashtext('framehouse.maintain'));
 
@@ -24,14 +28,16 @@ select;
 -- name: touched_buckets
 select bucket, array_agg(id) as ids
 from (select id, bucket from ops.touched_buckets
-      where source = %(source)s and id <= %(newest)s order by id limit 50000) as oldest
+      where source = %(source)s and id <= %(newest)s and bucket >= (select raw_from from ops.retention)
+      order by id limit 50000) as oldest
 group by bucket
 order by bucket
 limit %(limit)s;
 
 -- name: touched_days
 select bucket, array_agg(id) as ids
-from (select id, bucket from ops.touched_days where source = %(source)s order by id limit 50000) as oldest
+from (select id, bucket from ops.touched_days
+      where source = %(source)s and bucket >= (select raw_from from ops.retention) order by id limit 50000) as oldest
 group by bucket
 order by bucket
 limit %(limit)s;

@@ -13,13 +13,17 @@ select not exists (
 -- name: be_alone
 select pg_advisory_xact_lock(hashtext('framehouse.maintain'));
 
+-- name: wait_briefly
+-- All readers wait behind whoever waits to put a view in another's place.
+set local lock_timeout = '2s';
+
 -- name: be_owner
 -- Of the views that are made, so that those may read them who may read the others.
 set local role framehouse_owner;
 
 -- name: marts
 -- Those that read others first.
-select views.viewname as name, views.definition
+select views.viewname as name
 from pg_views as views
 where views.schemaname = 'mart'
 order by exists (

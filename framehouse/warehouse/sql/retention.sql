@@ -8,21 +8,20 @@ update ops.retention set raw_keep = %(keep)s;
 
 -- name: chunks
 -- Chunks of raw data, oldest first, with all that belongs to them (indexes, toast, columnstore).
-select hypertables.name as relation, chunks.range_start, chunks.range_end,
-       coalesce(sizes.total_bytes, 0)::bigint as total_bytes
-from (values ('telemetry', 'performance_metrics', 'attempts'), ('telemetry', 'worker_heartbeats', 'heartbeats'))
-    as hypertables (schema, relation, name)
+select hypertables.name as relation, chunks.range_start, chunks.range_end, sizes.total_bytes::bigint
+from (values ('telemetry.performance_metrics', 'attempts'), ('telemetry.worker_heartbeats', 'heartbeats'))
+    as hypertables (relation, name)
+cross join lateral chunks_detailed_size(hypertables.relation::regclass) as sizes
 join timescaledb_information.chunks as chunks
-    on chunks.hypertable_schema = hypertables.schema and chunks.hypertable_name = hypertables.relation
-left join lateral (
-    select total_bytes from chunks_detailed_size((hypertables.schema || '.' || hypertables.relation)::regclass)
-    where chunk_schema = chunks.chunk_schema and chunk_name = chunks.chunk_name
-) as sizes on true
+    on chunks.chunk_schema = sizes.chunk_schema and chunks.chunk_name = sizes.chunk_name
 order by chunks.range_end, hypertables.name;
 
 -- name: wait_briefly
--- Writers wait behind whoever waits for the fence, so it is not waited for long.
-set lock_timeout = '30s';
+-- Everybody waits behind whoever waits for a lock like these, so they are not waited for long.
+set lock_timeout = '3s';
+
+-- name: wait_patiently
+set lock_timeout = '10min';
 
 -- name: hold_fence
 select pg_advisory_lock(hashtext('framehouse.fence'));
@@ -31,8 +30,9 @@ select pg_advisory_lock(hashtext('framehouse.fence'));
 select pg_advisory_lock(hashtext('framehouse.maintain'));
 
 -- name: stop_changes
--- No rows come or go until the end of this transaction: whoever deletes does not ask for the fence.
-lock table telemetry.performance_metrics, telemetry.worker_heartbeats in share row exclusive mode;
+-- No rows come or go until the end of this transaction, since whoever deletes does not ask for the fence; and nobody
+-- reads, since a dropped chunk is gone for snapshots that began before, too.
+lock table only telemetry.performance_metrics, only telemetry.worker_heartbeats in access exclusive mode;
 
 -- name: has_marks_below
 select exists (select from ops.touched_buckets where bucket < %(fence)s)
