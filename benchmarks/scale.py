@@ -162,7 +162,7 @@ def _columnstore(place: Place, warehouse: Warehouse) -> Iterator[Figure]:
         chunks = connection.execute(
             """select format('%%I.%%I', chunk_schema, chunk_name)::text, range_start, range_end
                from timescaledb_information.chunks
-               where hypertable_name = 'performance_metrics' and range_end < %s - interval '14 days'
+               where hypertable_name = 'performance_metrics' and range_end < %s - interval '2 days'
                order by range_start desc limit %s""",
             [place.until, _CHUNKS],
         ).fetchall()

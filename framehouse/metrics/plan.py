@@ -74,17 +74,17 @@ class Built:
 
     cells           the relation that holds them
     complete_from   from when on it is complete (None: all of history)
-    parts           the parts that it keeps (None: all that this program knows)
+    parts           the parts that it computes just as this program does
     parts_from      parts that were added or changed later: from when on they are known
     """
 
     cells: str
+    parts: frozenset[str]
     complete_from: datetime | None = None
-    parts: frozenset[str] | None = None
     parts_from: Mapping[str, datetime] = field(default_factory=dict)
 
     def has(self, parts: frozenset[str]) -> bool:
-        return self.parts is None or parts <= self.parts
+        return parts <= self.parts
 
     def known_from(self, parts: frozenset[str]) -> datetime | None:
         """From when on it knows all of these parts; None: all of history."""
@@ -245,7 +245,10 @@ def _why_raw(
     kept = {d for r in ROLLUPS if r.source is source for d in r.dimensions}
     if missing := sorted(dimensions - kept):
         return f"no rollup keeps {', '.join(missing)}"
-    if any(r.has(frozenset(), parts) for r in ROLLUPS if r.source is source):
+    own = [r for r in ROLLUPS if r.source is source]
+    if any(r.has(dimensions, parts) for r in own):
+        return "rollups were not built yet, or by another version of framehouse that computes these parts otherwise"
+    if any(r.has(frozenset(), parts) for r in own):
         return f"no rollup keeps {' and '.join(sorted(dimensions)) or 'these parts'} together"
     return "no rollup keeps all of these parts"
 

@@ -12,7 +12,7 @@ from framehouse.metrics.definitions import Metric, metric
 from framehouse.metrics.plan import Built, Marks, Plan, State, plan
 from framehouse.metrics.quantiles import quantile
 from framehouse.metrics.quantities import Histogram
-from framehouse.metrics.rollups import NAMES, Source
+from framehouse.metrics.rollups import NAMES, ROLLUPS, Rollup, Source
 from framehouse.units import Unit
 from framehouse.warehouse import Session, Warehouse
 from framehouse.windows import Grain, Window, first_instant, zone
@@ -269,7 +269,10 @@ def _sortable(key: tuple[Value, ...]) -> tuple[tuple[bool, Any], ...]:
 def _state(session: Session, window: Window) -> State:
     row = session.row("metrics.state", {"start": window.start, "end": window.end, "limit": MOST_MARKS})
     assert row is not None
-    built = {name: _built(session, name, *told) for name, told in row["built"].items()}
+    built: dict[str, Built] = {}
+    for rollup in ROLLUPS:  # each after the finer one that it is computed from
+        if rollup.name in row["built"]:
+            built[rollup.name] = _built(session, rollup, built, *row["built"][rollup.name])
     return State(
         row["studio_zone"] or "UTC", row["raw_from"], built, _marks(row["marks"]), row["block_minutes"] or 60
     )
@@ -277,16 +280,20 @@ def _state(session: Session, window: Window) -> State:
 
 def _built(
     session: Session,
-    name: str,
+    rollup: Rollup,
+    finer: Mapping[str, Built],
     cells: str,
     definition_hash: str,
     since: str | None,
     parts_from: Mapping[str, str],
 ) -> Built:
     if definition_hash not in _PARTS:  # a definition never changes, so this is asked once
-        _PARTS[definition_hash] = frozenset(session.value("metrics.parts", {"name": name}) or ())
+        _PARTS[definition_hash] = rollup.kept(session.value("metrics.definition", {"name": rollup.name}))
+    parts = _PARTS[definition_hash]
+    if rollup.finer is not None:
+        parts &= finer[rollup.finer].parts if rollup.finer in finer else frozenset()
     later = {part: datetime.fromisoformat(at) for part, at in parts_from.items()}
-    return Built(cells, _instant(since), _PARTS[definition_hash], later)
+    return Built(cells, parts, _instant(since), later)
 
 
 _PARTS: dict[str, frozenset[str]] = {}

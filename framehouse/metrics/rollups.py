@@ -8,6 +8,7 @@ from framehouse.metrics.quantities import (
     HEARTBEAT_PARTS,
     HISTOGRAM_PARTS,
     TOTAL_PARTS,
+    Merge,
     Part,
 )
 from framehouse.windows import Grain
@@ -26,6 +27,14 @@ class Source:
     @cached_property
     def part(self) -> dict[str, Part]:
         return {part.name: part for part in self.parts}
+
+
+_MERGED = {
+    Merge.COUNT: "cast(sum({0}) as bigint)",
+    Merge.SUM: "sum({0})",
+    Merge.MIN: "min({0})",
+    Merge.MAX: "max({0})",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +59,15 @@ class Rollup:
     def has(self, dimensions: frozenset[str], parts: frozenset[str]) -> bool:
         """Whether a question by these dimensions about these parts can be answered from it."""
         return dimensions <= set(self.dimensions) and parts <= self.part_names
+
+    def column(self, part: Part) -> str:
+        """The SQL of a part in this rollup's select."""
+        return f"{part.raw if self.finer is None else _MERGED[part.merge].format(part.name)} as {part.name}"
+
+    def kept(self, definition: str) -> frozenset[str]:
+        """The parts that a rollup of this name, which was built from `definition`, computes just as this one does."""
+        lines = {line.strip().rstrip(",") for line in definition.splitlines()}
+        return frozenset(part.name for part in self.parts if self.column(part) in lines)
 
 
 ATTEMPTS = Source(

@@ -50,6 +50,7 @@ def _swap(warehouse: Warehouse) -> list[str]:
     with warehouse.session() as session:
         session.run("renew.wait_briefly")
         session.run("renew.be_alone")
+        session.run("renew.hold_rollups")
         session.run("renew.be_owner")
         beside = session.records(_Beside, "renew.beside")
         if not beside or not session.value("renew.is_backfilled"):

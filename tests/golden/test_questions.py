@@ -78,7 +78,10 @@ each_question = pytest.mark.parametrize(("name", "question"), QUESTIONS.items(),
 def compiled(question: Question, marks: Marks = UNMARKED) -> dict[str, Query]:
     """The statements that answer a question on a warehouse whose studio is in UTC, by their kind."""
     state = State(
-        "UTC", None, {rollup.name: Built(f"rollup.{rollup.name}_cells") for rollup in ROLLUPS}, marks
+        "UTC",
+        None,
+        {rollup.name: Built(f"rollup.{rollup.name}_cells", rollup.part_names) for rollup in ROLLUPS},
+        marks,
     )
 
     def planned(parts: frozenset[str]) -> Plan:

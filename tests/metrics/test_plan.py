@@ -12,9 +12,11 @@ from framehouse.metrics.plan import Built, Marks, Plan, State, plan
 from framehouse.metrics.rollups import ATTEMPTS, HEARTBEATS, ROLLUPS, Source
 from framehouse.windows import FINE, Grain, Window, block_minutes, floor_utc, midnight, zone
 
+PARTS = {rollup.name: rollup.part_names for rollup in ROLLUPS}
+
 
 def since(name: str, complete_from: datetime | None = None) -> Built:
-    return Built(f"rollup.{name}_cells", complete_from)
+    return Built(f"rollup.{name}_cells", PARTS[name], complete_from)
 
 
 ALL = {rollup.name: since(rollup.name) for rollup in ROLLUPS}
@@ -336,7 +338,7 @@ def test_a_part_that_came_later_is_asked_of_nothing_older() -> None:
     fence = datetime(2026, 3, 4, tzinfo=UTC)
     month = ("2026-03-01T00:00:00+00:00", "2026-04-01T00:00:00+00:00")
     name = "attempts_by_workflow_daily"
-    later = {name: Built(f"rollup.{name}_v2_cells", None, None, {"rtf_max": fence})}
+    later = {name: Built(f"rollup.{name}_v2_cells", PARTS[name], None, {"rtf_max": fence})}
     assert names(asked(*month, built=later)) == [name]
     found = asked(*month, parts=frozenset({"rtf_max", "attempt_count"}), built=later)
     assert [(arm.name, arm.window.start) for arm in found.arms] == [
@@ -345,7 +347,7 @@ def test_a_part_that_came_later_is_asked_of_nothing_older() -> None:
     ]
     with pytest.raises(NoAnswerError):
         asked(*month, parts=frozenset({"rtf_max"}), built=later, raw_from=fence)
-    without = {name: Built(f"rollup.{name}_cells", None, frozenset({"attempt_count"}))}
+    without = {name: Built(f"rollup.{name}_cells", frozenset({"attempt_count"}))}
     assert names(asked(*month, built=without)) == [name]
     assert names(asked(*month, parts=frozenset({"rtf_max"}), built=without)) == ["raw"]
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -256,6 +257,43 @@ def test_a_part_that_means_something_else_forgets_what_it_was(
         FENCE,
     )
     assert hours(studio, "generating_hours")
+
+
+def test_a_part_that_another_version_computes_otherwise_is_not_used(
+    studio: Warehouse, tmp_path: Path, changed: Callable[[Callable[[str], str]], Path]
+) -> None:
+    later = Window(FENCE, ALL_OF_IT.end)
+    build(studio, log_dir=tmp_path, is_renewing=True)
+    known = hours(studio, "offline_hours", later)
+    finer_only = changed(
+        lambda text: text.replace("    sum(covered_seconds) as", "    sum(covered_seconds) / 2 as")
+    )
+    build(studio, log_dir=tmp_path, is_renewing=True, project=finer_only)
+    # Unused in the daily rollup too, whose own line is the same.
+    answer = metrics.read(studio, ["utilisation_ratio"], window=later)
+    assert answer.sources == ("raw",)
+    assert "another version of framehouse" in str(answer.why_raw)
+    [row], [raw] = list(answer), list(metrics.read(studio, ["utilisation_ratio"], window=later, is_raw=True))
+    assert row == raw
+    with pytest.raises(NoAnswerError):
+        hours(studio, "utilisation_ratio")
+    assert hours(studio, "offline_hours", later) == known
+    assert metrics.read(studio, ["offline_hours"], window=later).sources == (DAILY,)
+
+
+def test_no_view_changes_under_a_reader_of_an_instant(studio: Warehouse, tmp_path: Path) -> None:
+    version = "select max(version) from ops.rollups"
+    with ThreadPoolExecutor() as pool:
+        with studio.session(is_snapshot=True):  # and has yet to read any view
+            renewal = pool.submit(build, studio, log_dir=tmp_path, is_renewing=True)
+            waiting = "select count(*) from pg_locks where not granted and relation = 'ops.rollups'::regclass"
+            while not ask(studio.url, waiting):
+                assert not renewal.done()
+                time.sleep(0.01)
+            assert ask(studio.url, version) == 2
+            assert ask(studio.url, "select count(*) > 0 from ops.rollups where renews is not null")
+        renewal.result()
+    assert ask(studio.url, "select count(*) = 0 from ops.rollups where renews is not null")
 
 
 def test_other_rows_cannot_keep_history(

@@ -6,8 +6,9 @@ select current_setting('timescaledb.license') = 'timescale';
 select pg_try_advisory_lock(hashtext('framehouse.maintain'));
 
 -- name: hold_raw
--- Takes no snapshot itself. ONLY: whoever drops chunks locks the hypertables, so their chunks need no locks of ours.
-lock table only telemetry.performance_metrics, only telemetry.worker_heartbeats in access share mode;
+-- What no snapshot holds: chunks of raw, and views, which a renewal replaces. Takes no snapshot itself. ONLY: whoever
+-- drops chunks locks the hypertables, so their chunks need no locks of ours.
+lock table only telemetry.performance_metrics, only telemetry.worker_heartbeats, ops.rollups in access share mode;
 
 -- name: unlock
 select pg_advisory_unlock(hashtext('framehouse.maintain'));

@@ -24,8 +24,8 @@ select (select studio_zone from ops.studio_settings) as studio_zone,
                     then coalesce(jsonb_agg(jsonb_build_array(kind, name, bucket)), '[]') end
         from marks) as marks;
 
--- name: parts
-select parts from ops.rollups where name = %(name)s;
+-- name: definition
+select definition from ops.rollups where name = %(name)s;
 
 -- name: ids
 select 'workflow' as kind, name, id from studio.workflows where name = any(%(workflow)s)

@@ -17,6 +17,10 @@ select pg_advisory_xact_lock(hashtext('framehouse.maintain'));
 -- All readers wait behind whoever waits to put a view in another's place.
 set local lock_timeout = '2s';
 
+-- name: hold_rollups
+-- Readers of an instant hold this from before it: a view that they have yet to read is that of their instant.
+lock table ops.rollups in access exclusive mode;
+
 -- name: be_owner
 -- Of the views that are made, so that those may read them who may read the others.
 set local role framehouse_owner;
