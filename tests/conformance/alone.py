@@ -15,7 +15,7 @@ from framehouse import embedded
 from framehouse.config import read
 from framehouse.warehouse import Warehouse
 from framehouse.warehouse.build import build
-from tests.conformance.race import race
+from tests.conformance.race import CAST, race
 from tests.conftest import SERVER_VARIABLE, TestServer
 
 
@@ -32,7 +32,7 @@ def run(ctx: click.Context, seconds: float, seed: int) -> None:
                    from pg_extension where extname = 'timescaledb'"""
             ).fetchone()
         click.echo("; ".join(row or ()))
-        result = race(url, seconds, seed=seed, tell=click.echo)
+        result = race(url, seconds, seed=seed, cast=(*CAST, "renew"), tell=click.echo)
         click.echo(result)
         for line in [*result.wrong[:20], *result.failures]:
             click.echo(line)

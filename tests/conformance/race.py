@@ -5,24 +5,29 @@ compared with raw rows, cell by cell, in one snapshot after another.
 A third of the rows come days late, and half of the slow transactions roll back.
 """
 
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from random import Random
 
 import psycopg
 
-from framehouse.errors import WarehouseError
+from framehouse.errors import DefinitionError, WarehouseError
 from framehouse.metrics.read import read_in
 from framehouse.metrics.rollups import ROLLUPS
 from framehouse.warehouse import Warehouse
+from framehouse.warehouse.build import build, project_dir
 from framehouse.warehouse.maintain import maintain
+from framehouse.warehouse.renew import abandon
 from framehouse.windows import Window
 from tests.conformance import breaks
 from tests.warehouse.cells import QUARTER, fill, wrong_cells
@@ -94,6 +99,24 @@ def delete(warehouse: Warehouse, random: Random) -> None:
     time.sleep(0.01)
 
 
+def renew(warehouse: Warehouse, random: Random) -> None:
+    """A changed rollup, and what is computed from it, built beside the old ones and put in their places."""
+    if random.random() < 0.3:
+        abandon(warehouse)
+    with psycopg.connect(warehouse.url) as connection:
+        # The same change as one that was killed on its way made, or the next.
+        row = connection.execute("select sum(version) from ops.rollups where renews is null").fetchone()
+    assert row is not None
+    with tempfile.TemporaryDirectory(prefix="framehouse-race-") as folder:
+        project = Path(shutil.copytree(project_dir(), Path(folder) / "project"))
+        family = random.choice(["attempt_totals_by_workflow", "attempts_by_worker", "heartbeats_by_worker"])
+        for model in (project / "models" / "rollup").glob(f"{family}*.sql"):
+            model.write_text(f"{model.read_text().rstrip()}\n-- {row[0]}\n")
+        with suppress(DefinitionError):  # another change was on its way
+            build(warehouse, log_dir=Path(folder), is_renewing=True, project=project)
+    time.sleep(random.uniform(5, 15))
+
+
 def keep(warehouse: Warehouse, random: Random) -> None:
     """Maintenance; two of these take turns."""
     if not maintain(warehouse):
@@ -105,6 +128,7 @@ ROLES: dict[str, Callable[[Warehouse, Random], None]] = {
     "hesitate": hesitate,
     "delete": delete,
     "keep": keep,
+    "renew": renew,
 }
 CAST = ("write", "write", "hesitate", "delete", "keep", "keep")
 
@@ -160,6 +184,7 @@ def race(
     *,
     seed: int = 1,
     kill_every: float = 5.0,
+    cast: Sequence[str] = CAST,
     broken: str = "",
     until_wrong: bool = False,
     tell: Callable[[str], None] = lambda text: None,
@@ -171,7 +196,7 @@ def race(
     with Warehouse(url, name="race") as warehouse:
         fill(warehouse, random, places(random, 20))  # so that workflows have names
     breaks.apply(url, broken)
-    actors = [Actor(url, role, seed * 100 + n, broken) for n, role in enumerate(CAST)]
+    actors = [Actor(url, role, seed * 100 + n, broken) for n, role in enumerate(cast)]
     began = told = time.monotonic()
     next_kill = began + kill_every
     try:
@@ -250,7 +275,8 @@ def act(role: str, url: str, seed: int, broken: str) -> None:
     with breaks.broken(broken), Warehouse(url, max_size=2, name=f"race {role}") as warehouse:
         while not over:
             # A careless protocol may well fail on its own data; what counts is what readers see meanwhile.
-            with suppress(*((WarehouseError, psycopg.Error) if broken else ())):
+            is_silent = broken and not breaks.BREAKS[broken].is_loud
+            with suppress(*((WarehouseError, psycopg.Error) if is_silent else ())):
                 ROLES[role](warehouse, random)
 
 

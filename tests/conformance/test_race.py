@@ -35,10 +35,13 @@ def test_no_reader_ever_sees_a_wrong_cell(warehouse: Warehouse, race_seconds: fl
 
 @pytest.mark.parametrize("name", BREAKS)
 def test_the_race_finds_every_broken_rule(warehouse: Warehouse, name: str) -> None:
-    if BREAKS[name].community_only and not is_community(warehouse.url):
+    rule, community = BREAKS[name], is_community(warehouse.url)
+    if rule.community_only and not community:
         pytest.skip("continuous aggregates are refreshed on the Community edition only")
+    if rule.apache_only and community:
+        pytest.skip("a continuous aggregate's refreshes wait for each other by themselves")
     result = race(warehouse.url, 120, broken=name, until_wrong=True)
-    assert result.wrong, BREAKS[name].rule
+    assert result.failures if rule.is_loud else result.wrong, rule.rule
 
 
 def _insert(cursor: psycopg.Cursor, way: str) -> None:
