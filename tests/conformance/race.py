@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -114,7 +113,7 @@ def renew(warehouse: Warehouse, random: Random) -> None:
             model.write_text(f"{model.read_text().rstrip()}\n-- {row[0]}\n")
         with suppress(DefinitionError):  # another change was on its way
             build(warehouse, log_dir=Path(folder), is_renewing=True, project=project)
-    time.sleep(random.uniform(5, 15))
+    time.sleep(random.uniform(20, 60))
 
 
 def keep(warehouse: Warehouse, random: Random) -> None:
@@ -141,14 +140,15 @@ class Result:
     snapshots: int = 0
     kills: int = 0
     deadlocks: int = 0
-    rounds: Counter[str] = field(default_factory=Counter)
+    renewed: int = 0
     wrong: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         return (
             f"{self.comparisons:,} comparisons in {self.snapshots:,} snapshots, {len(self.wrong)} wrong; "
-            f"{self.kills} kills, {self.deadlocks} deadlocks, {len(self.failures)} failures"
+            f"{self.kills} kills, {self.renewed} rollups renewed, "
+            f"{self.deadlocks} deadlocks, {len(self.failures)} failures"
         )
 
 
@@ -219,6 +219,7 @@ def race(
     finally:
         result.failures += [said for actor in actors if (said := actor.stop())]
         result.deadlocks = _deadlocks(url) - before
+        result.renewed = _number(url, "select count(*) from ops.retired_rollups")
     return result
 
 
@@ -254,10 +255,12 @@ def _same(ours: tuple[tuple[object, ...], ...], raw: tuple[tuple[object, ...], .
 
 
 def _deadlocks(url: str) -> int:
+    return _number(url, "select deadlocks from pg_stat_database where datname = current_database()")
+
+
+def _number(url: str, text: str) -> int:
     with psycopg.connect(url) as connection:
-        row = connection.execute(
-            "select deadlocks from pg_stat_database where datname = current_database()"
-        ).fetchone()
+        row = connection.execute(text).fetchone()
     assert row is not None
     return int(row[0])
 
