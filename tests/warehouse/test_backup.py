@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -163,6 +165,34 @@ def test_from_one_edition_to_the_other(
             check_alive(target)
     finally:
         embedded.down(settings, home=home)
+
+
+def test_whoever_takes_both_locks_takes_that_of_maintenance_first(
+    studio: Warehouse, server: TestServer, tmp_path: Path
+) -> None:
+    """As retention does: two who take them in different orders could wait for each other for ever."""
+    file = tmp_path / "studio.backup"
+    backup.backup(studio, file, programs=programs(studio.url))
+    with empty(server) as target:
+        build(target, log_dir=tmp_path, studio_zone=KATHMANDU)
+        with ThreadPoolExecutor() as thread, psycopg.connect(target.url, autocommit=True) as maintainer:
+            maintainer.execute("select pg_advisory_lock(hashtext('framehouse.maintain'))")
+            restoring = thread.submit(
+                backup.restore, target, file, pg_restore=programs(target.url).pg_restore
+            )
+            try:
+                while not maintainer.execute(
+                    """select from pg_locks where locktype = 'advisory' and not granted
+                           and database = (select oid from pg_database where datname = current_database())"""
+                ).fetchall():
+                    time.sleep(0.01)
+                row = maintainer.execute(
+                    "select pg_try_advisory_lock(hashtext('framehouse.fence'))"
+                ).fetchone()
+            finally:
+                maintainer.close()
+            assert row == (True,)
+            assert restoring.result() > 0
 
 
 def test_a_restore_is_all_or_nothing(studio: Warehouse, server: TestServer, tmp_path: Path) -> None:

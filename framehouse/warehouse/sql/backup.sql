@@ -37,8 +37,9 @@ select exists (select from telemetry.performance_metrics) or exists (select from
     or exists (select from ops.estimates) or exists (select from studio.workflows);
 
 -- name: be_alone
--- Until the end of the transaction neither writers nor maintenance come in.
-select pg_advisory_xact_lock(hashtext('framehouse.fence')), pg_advisory_xact_lock(hashtext('framehouse.maintain'));
+-- Until the end of the transaction neither writers nor maintenance come in. Maintenance first, as retention does: who
+-- takes them in another order could wait for it for ever.
+select pg_advisory_xact_lock(hashtext('framehouse.maintain')), pg_advisory_xact_lock(hashtext('framehouse.fence'));
 
 -- name: let_tiers_go
 -- The tiers of a new warehouse make room for those of the backup, which nobody refers to yet.
