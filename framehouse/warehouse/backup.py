@@ -17,6 +17,7 @@ from pathlib import Path
 from framehouse.errors import BackupError
 from framehouse.progress import SILENT, Reporter
 from framehouse.warehouse.archive import Archive, Entry, Rows
+from framehouse.warehouse.bygone import check_revision, other_version
 from framehouse.warehouse.pool import Session, Warehouse
 
 Relation = tuple[str, str]
@@ -107,7 +108,7 @@ def prepare(warehouse: Warehouse, calendar: Mapping[str, str | None]) -> None:
 
 
 def restore(warehouse: Warehouse, file: Path, *, pg_restore: Path, report: Reporter = SILENT) -> int:
-    """Put a backup's rows into an empty warehouse whose schema and rollups are made; how many there were.
+    """Put a backup's rows into an empty warehouse whose schema and rollups, bygone ones too, are made; how many.
 
     All of it or, whatever happens, nothing. Raises BackupError for another version's backup.
     """
@@ -187,18 +188,14 @@ def _matching_cells(session: Session, archive: Archive) -> dict[Relation, Relati
     here = {row["name"]: row for row in session.rows("backup.cells")}
     # What stands beside has not taken its place yet: it is built again after the restore.
     there = {str(row["name"]): row for row in archive.rows("ops", "rollups") if row["renews"] is None}
-    [revision] = archive.rows("public", "framehouse_version")
+    check_revision(session, archive)
     same = {
         name
         for name, row in here.items()
         if name in there and there[name]["definition_hash"] == row["definition_hash"]
     }
-    if revision["version_num"] != session.value("backup.revision") or not there.keys() == here.keys() == same:
-        other = ", ".join(sorted((there.keys() | here.keys()) - same)) or f"schema {revision['version_num']}"
-        raise BackupError(
-            f"this backup was written by another version of framehouse ({other} differs)",
-            hint="restore it with the version that wrote it, then upgrade",
-        )
+    if other := (there.keys() | here.keys()) - same:
+        raise other_version(", ".join(sorted(other)))
     return {
         _relation(str(there[name]["cells"])): (row["schema"], row["relation"]) for name, row in here.items()
     }

@@ -17,8 +17,8 @@ import migrations
 from framehouse import embedded
 from framehouse.config import read
 from framehouse.errors import BackupError
-from framehouse.warehouse import Warehouse, backup
-from framehouse.warehouse.build import build, project_dir
+from framehouse.warehouse import Warehouse, backup, bygone
+from framehouse.warehouse.build import build, is_built, project_dir
 from framehouse.warehouse.maintain import Backlog, backlog, maintain
 from ingest.writer import Status, write_events
 from tests.builders import event
@@ -48,13 +48,32 @@ def empty(server: TestServer) -> Iterator[Warehouse]:
         server.drop(url)
 
 
+#: Rollups that an older program had: one of them over raw rows, one over it, one over a rollup that there still is.
+OLDER = ("beats_once", "beats_once_daily", "beats_by_day")
+
+
+def older_project(folder: Path) -> Path:
+    """This program's dbt project, and the models that an older one had."""
+    project = Path(shutil.copytree(project_dir(), folder / "older"))
+    rollups = project / "models" / "rollup"
+    fine = (rollups / "heartbeats_by_worker_fine.sql").read_text()
+    daily = (rollups / "heartbeats_by_worker_daily.sql").read_text()
+    (rollups / "beats_once.sql").write_text(
+        fine.replace("group by", "  and state <> E'\\\\{{ \"{{ 1 }}\" }}\\t€'\ngroup by")
+    )
+    (rollups / "beats_once_daily.sql").write_text(daily.replace("heartbeats_by_worker_fine", "beats_once"))
+    (rollups / "beats_by_day.sql").write_text(daily)
+    return project
+
+
 @pytest.fixture(scope="module")
 def template(server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The name of a database with all that there can be: history below a fence, late rows, marks, quarantine."""
     folder = tmp_path_factory.mktemp("log")
     random = Random("backup")
     with empty(server) as warehouse:
-        build(warehouse, log_dir=folder, studio_zone=KATHMANDU)
+        build(warehouse, log_dir=folder, studio_zone=KATHMANDU, project=older_project(folder))
+        build(warehouse, log_dir=folder)
         fill(warehouse, random, [OLD + QUARTER * random.randrange(20 * 96) for _ in range(40)])
         fill(warehouse, random, [NEW + QUARTER * random.randrange(5 * 96) for _ in range(40)])
         maintain(warehouse)
@@ -97,18 +116,32 @@ def everything(url: str) -> dict[str, object]:
     text = "select count(*) || ' ' || coalesce(md5(string_agg(r::text, chr(10) order by r::text)), '') from {} as r"
     found = {name: ask(url, text.format(name)) for name in names}
     cells = {name: (count, digest) for name, (_, _, count, digest) in contents(url).items()}
-    complete = ask(url, "select array_agg((name, source, grain, definition_hash, complete_from)::text order by name)"
-                        " from ops.rollups")  # fmt: skip
-    return found | cells | {"complete": complete}
+    complete = ask(
+        url,
+        """select array_agg((name, source, grain, definition, definition_hash, complete_from, parts, parts_from,
+                             studio_zone, version, created_at)::text order by name)
+           from ops.rollups where renews is null""",
+    )
+    older = {
+        name: ask(url, text.format(name))
+        for once in OLDER
+        for name in (f"rollup.{once}", f"rollup.{once}_cells")
+    }
+    return found | cells | older | {"complete": complete}
 
 
 def restored(target: Warehouse, file: Path, folder: Path) -> None:
     """What `framehouse restore` does."""
+    made(target, file, folder)
+    backup.restore(target, file, pg_restore=programs(target.url).pg_restore)
+
+
+def made(target: Warehouse, file: Path, folder: Path) -> None:
+    """Schema and rollups as a backup wants them."""
     pg_restore = programs(target.url).pg_restore
     calendar = backup.describe(file, pg_restore)
     backup.prepare(target, calendar)
-    build(target, log_dir=folder)
-    backup.restore(target, file, pg_restore=pg_restore)
+    build(target, log_dir=folder, extra_models=bygone.models(target, file, pg_restore=pg_restore))
 
 
 def check_alive(warehouse: Warehouse) -> None:
@@ -121,6 +154,9 @@ def check_alive(warehouse: Warehouse) -> None:
     maintain(warehouse)
     assert backlog(warehouse) == Backlog(0, 0, 0)
     exact(warehouse.url, zone_name=KATHMANDU, since=FENCE.isoformat())
+    counts = "select sum(heartbeat_count) from rollup.{}"
+    known = ask(warehouse.url, counts.format("heartbeats_by_worker_fine"))
+    assert [ask(warehouse.url, counts.format(name)) for name in OLDER] == [known] * len(OLDER)
 
 
 def test_there_and_back(studio: Warehouse, server: TestServer, tmp_path: Path) -> None:
@@ -132,6 +168,10 @@ def test_there_and_back(studio: Warehouse, server: TestServer, tmp_path: Path) -
     with empty(server) as target:
         restored(target, file, tmp_path)
         assert everything(target.url) == everything(studio.url)
+        for column in ("view_select", "recompute"):
+            made = f"select array_agg(name || {column} order by name) from ops.rollups"
+            assert ask(target.url, made) == ask(studio.url, made)
+        assert is_built(target)
         check_alive(target)
         with pytest.raises(BackupError, match="holds data"):
             backup.prepare(target, {"studio_zone": KATHMANDU, "block_minutes": "15"})
@@ -174,7 +214,7 @@ def test_whoever_takes_both_locks_takes_that_of_maintenance_first(
     file = tmp_path / "studio.backup"
     backup.backup(studio, file, programs=programs(studio.url))
     with empty(server) as target:
-        build(target, log_dir=tmp_path, studio_zone=KATHMANDU)
+        made(target, file, tmp_path)
         with ThreadPoolExecutor() as thread, psycopg.connect(target.url, autocommit=True) as maintainer:
             maintainer.execute("select pg_advisory_lock(hashtext('framehouse.maintain'))")
             restoring = thread.submit(
