@@ -42,14 +42,22 @@ class Programs:
         return self.folder / "pg_restore"
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A complete backup: its bytes, and what is in it that a restore leaves out."""
+
+    size_bytes: int
+    left_out: tuple[str, ...]
+
+
 def backup(
     warehouse: Warehouse,
     file: Path,
     *,
     programs: Programs,
     report: Reporter = SILENT,
-) -> int:
-    """Write a backup, read it back and count its rows; the bytes that it takes.
+) -> Written:
+    """Write a backup, read it back and count its rows.
 
     The file appears when it is complete. Raises BackupError with what pg_dump said, or with what is missing in it.
     """
@@ -63,6 +71,7 @@ def backup(
         snapshot = session.value("backup.snapshot")
         report.step("counting rows")
         expected = {relation: session.count(*relation) for relation in _counted(session)}
+        left_out = tuple(row["what"] for row in session.rows("backup.left_out"))
         try:
             report.step(f"writing {file}")
             _dump(programs, snapshot, partial, report)
@@ -74,7 +83,7 @@ def backup(
             _sync_folder(file.absolute().parent)
         finally:
             partial.unlink(missing_ok=True)
-    return file.stat().st_size
+    return Written(file.stat().st_size, left_out)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,10 +5,12 @@ is stored with it; as a dbt model again, the same materialization makes it on ei
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from framehouse.errors import BackupError
+from framehouse.errors import BackupError, BuildError
 from framehouse.warehouse.archive import Archive
 from framehouse.warehouse.build import project_dir
 from framehouse.warehouse.pool import Session, Warehouse
@@ -17,10 +19,18 @@ _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _READ = re.compile(r'"rollup"\."(\w+)"')
 
 
-def models(
+@dataclass(frozen=True, slots=True)
+class Bygone:
+    """A rollup that is made again: its dbt model, and the edition of TimescaleDB that it was built on."""
+
+    model: str
+    edition: str
+
+
+def rollups(
     warehouse: Warehouse, file: Path, *, pg_restore: Path, project: Path | None = None
-) -> dict[str, str]:
-    """The dbt models, by name, of a backup's rollups that a project (this program's) does not have.
+) -> dict[str, Bygone]:
+    """A backup's rollups, by name, that a project (this program's) does not have.
 
     Raises BackupError for a backup of another schema, on which they could not be built.
     """
@@ -30,7 +40,23 @@ def models(
     here = {path.stem for path in ((project or project_dir()) / "models" / "rollup").glob("*.sql")}
     # What stands beside has not taken its place yet, and is not restored.
     there = [row for row in archive.rows("ops", "rollups") if row["renews"] is None]
-    return {str(row["name"]): _model(row) for row in there if row["name"] not in here}
+    return {str(row["name"]): _bygone(row) for row in there if row["name"] not in here}
+
+
+@contextmanager
+def told_apart(found: Mapping[str, Bygone]) -> Iterator[None]:
+    """Around a build: where it fails at a bygone rollup, it raises BackupError with the way out."""
+    try:
+        yield
+    except BuildError as error:
+        failed = [name for name in found if re.search(rf"\b{name}\b", str(error))]
+        if not failed:
+            raise
+        editions = " and ".join(sorted({found[name].edition for name in failed}))
+        raise BackupError(
+            f"a rollup of the backup, which this version of framehouse does not know, cannot be made here: {error}",
+            hint=f"restore it on TimescaleDB's {editions} edition, where it was built ({error.hint})",
+        ) from error
 
 
 def check_revision(session: Session, archive: Archive) -> None:
@@ -46,6 +72,11 @@ def other_version(what: str) -> BackupError:
         f"this backup was written by another version of framehouse ({what} differs)",
         hint="restore it with the version that wrote it, then upgrade",
     )
+
+
+def _bygone(row: Mapping[str, str | None]) -> Bygone:
+    # On Community maintenance refreshes; on Apache it recomputes by SQL of the rollup's own.
+    return Bygone(_model(row), "Community" if row["recompute"] is None else "Apache")
 
 
 def _model(row: Mapping[str, str | None]) -> str:

@@ -141,7 +141,9 @@ def made(target: Warehouse, file: Path, folder: Path) -> None:
     pg_restore = programs(target.url).pg_restore
     calendar = backup.describe(file, pg_restore)
     backup.prepare(target, calendar)
-    build(target, log_dir=folder, extra_models=bygone.models(target, file, pg_restore=pg_restore))
+    older = bygone.rollups(target, file, pg_restore=pg_restore)
+    with bygone.told_apart(older):
+        build(target, log_dir=folder, extra_models={name: found.model for name, found in older.items()})
 
 
 def check_alive(warehouse: Warehouse) -> None:
@@ -161,8 +163,9 @@ def check_alive(warehouse: Warehouse) -> None:
 
 def test_there_and_back(studio: Warehouse, server: TestServer, tmp_path: Path) -> None:
     file = tmp_path / "a studio's.backup"
-    size = backup.backup(studio, file, programs=programs(studio.url))
-    assert size == file.stat().st_size > 0
+    written = backup.backup(studio, file, programs=programs(studio.url))
+    assert written == backup.Written(file.stat().st_size, ())
+    assert written.size_bytes > 0
     assert file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.glob("*.backup*")] == [file.name]
     with empty(server) as target:
@@ -259,11 +262,31 @@ def test_a_backup_during_a_renewal_restores_what_is_in_place(
         build(studio, log_dir=tmp_path, project=project, is_renewing=True, report=StopAt("computing cells"))
     assert ask(studio.url, "select count(*) from ops.pending_buckets where rollup like '%%_v2'")
     file = tmp_path / "studio.backup"
-    backup.backup(studio, file, programs=programs(studio.url))
+    written = backup.backup(studio, file, programs=programs(studio.url))
+    assert written.left_out == (
+        "rollup heartbeats_by_worker_daily_v2, which stands beside heartbeats_by_worker_daily",
+    )
     with empty(server) as target:
         restored(target, file, tmp_path)
         assert everything(target.url) == before
         check_alive(target)
+    build(studio, log_dir=tmp_path, project=project, is_renewing=True)
+    tell(studio.url, "create schema mine")
+    written = backup.backup(studio, tmp_path / "later.backup", programs=programs(studio.url))
+    assert written.left_out == ("replaced cells rollup.heartbeats_by_worker_daily_cells", "schema mine")
+
+
+def test_a_bygone_rollup_that_cannot_be_made_is_said_with_the_way_out(
+    studio: Warehouse, server: TestServer, tmp_path: Path
+) -> None:
+    tell(studio.url, "update ops.rollups set definition = replace(definition, 'sum(', 'no_such(')"
+                     " where name = 'beats_by_day'")  # fmt: skip
+    file = tmp_path / "studio.backup"
+    backup.backup(studio, file, programs=programs(studio.url))
+    with empty(server) as target, pytest.raises(BackupError, match=r"beats_by_day.*no_such") as caught:
+        made(target, file, tmp_path)
+    edition = "Community" if is_community(studio.url) else "Apache"
+    assert f"on TimescaleDB's {edition} edition" in str(caught.value.hint)
 
 
 def test_what_is_no_backup_is_said(studio: Warehouse, tmp_path: Path) -> None:

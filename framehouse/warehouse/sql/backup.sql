@@ -28,6 +28,19 @@ where tables.schemaname in ('studio', 'telemetry', 'ops')
 group by 1, 2
 order by 1, 2;
 
+-- name: left_out
+-- What a restore does not make again.
+select 'replaced cells ' || cells as what from ops.retired_rollups where to_regclass(cells) is not null
+union all
+select 'rollup ' || name || ', which stands beside ' || renews from ops.rollups where renews is not null
+union all
+select 'schema ' || nspname from pg_namespace
+where nspname !~ '^(pg_|_?timescaledb_)'
+    and nspname not in ('studio', 'telemetry', 'ops', 'rollup', 'mart', 'public', 'information_schema')
+    and not exists (
+        select from pg_depend where classid = 'pg_namespace'::regclass and objid = pg_namespace.oid and deptype = 'e')
+order by what;
+
 -- name: revision
 select version_num from framehouse_version;
 
