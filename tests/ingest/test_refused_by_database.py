@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Sequence
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from framehouse.errors import WarehouseError
 from framehouse.warehouse import Session, Warehouse
@@ -149,13 +150,17 @@ FAULTS = {
 }
 
 
+def as_ingest(url: str) -> str:
+    """A connection with the rights of a service that only ingests."""
+    return make_conninfo(url, options="-c role=framehouse_ingest")
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_no_value_is_to_blame_for_refuses_nothing(database_url: str, fault: str) -> None:
     broken, mended = FAULTS[fault]
     sent = batch([event("a"), {"a": 1}, event("b")])
     tell(database_url, broken)
-    as_ingest = f"{database_url}{'&' if '?' in database_url else '?'}options=-crole%3Dframehouse_ingest"
-    with Warehouse(as_ingest) as warehouse:
+    with Warehouse(as_ingest(database_url)) as warehouse:
         with pytest.raises(WarehouseError):
             writer.write(warehouse, sent)
         tell(database_url, mended)
@@ -165,8 +170,10 @@ def test_what_no_value_is_to_blame_for_refuses_nothing(database_url: str, fault:
 
 def test_nor_does_it_refuse_heartbeats(database_url: str) -> None:
     tell(database_url, FAULTS["a grant that was taken"][0])
-    as_ingest = f"{database_url}{'&' if '?' in database_url else '?'}options=-crole%3Dframehouse_ingest"
-    with Warehouse(as_ingest) as warehouse, pytest.raises(WarehouseError, match="permission denied"):
+    with (
+        Warehouse(as_ingest(database_url)) as warehouse,
+        pytest.raises(WarehouseError, match="permission denied"),
+    ):
         heartbeats.write_heartbeats(warehouse, batch([beat("gpu-1", 0, 5)]))
     assert quarantined(database_url) == []
 
