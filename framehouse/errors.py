@@ -16,7 +16,8 @@ FramehouseError               what went wrong, a stable `code`, and a `hint`: wh
 ├── ContractError             what was sent does not keep the contract; carries `problems`
 │   ├── NotJsonError          a body is no JSON
 │   ├── DuplicateKeyError     an object names a key twice
-│   └── TakenError            a name that is given once belongs to another row
+│   ├── TakenError            a name that is given once belongs to another row
+│   └── RefusedError          the database refuses a value that the contract lets through
 ├── NotFoundError             the thing asked for does not exist
 ├── QueryError                a question that metrics cannot express
 │   └── NoAnswerError         a sound question whose data is gone (raw dropped)
@@ -151,6 +152,12 @@ class TakenError(ContractError):
     """The name belongs to another row already."""
 
     code = "name_taken"
+
+
+class RefusedError(ContractError):
+    """The database refuses a value that the contract lets through."""
+
+    code = "refused_by_database"
 
 
 class NotFoundError(FramehouseError):

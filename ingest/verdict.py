@@ -5,19 +5,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
-from framehouse.errors import ContractError, Problem
+from framehouse.errors import ContractError, Problem, RefusedError
 from framehouse.events import printable, problems
 from framehouse.warehouse import Session, Warehouse
-from framehouse.warehouse.pool import Json, is_retryable, refused_value
+from framehouse.warehouse.pool import Json, is_retryable
 from ingest.body import Element, Unreadable, duplicated_keys
 
 HTTP_REACH = timedelta(days=400)
 CLOCK_SLACK = timedelta(hours=1)
 MAX_PROBLEMS = 50
+#: Where one of so few is refused, halves would cost more transactions than each by itself.
+FEW = 8
 
 C = TypeVar("C", bound=BaseModel)
 J = TypeVar("J", bound="Judgement[Any]")
@@ -131,27 +133,39 @@ def in_transactions(
 ) -> list[T]:
     """Run `work` on a batch in one transaction; one result per element, in order.
 
-    Where the database refuses a value that the contract let through, the batch is tried again in halves, until what is
-    refused stands alone and `work` is given it as a Refusal: its neighbours are stored all the same. Halves have
-    transactions of their own, each locking in its own order: savepoints would keep the locks of the half before.
+    Where the database refuses a value that the contract let through, the batch is tried again in halves, few elements
+    one by one, until what is refused stands alone: its neighbours are stored all the same, and at the end `work` is
+    given all that is refused as Refusals. Parts have transactions of their own, each locking in its own order:
+    savepoints would keep the locks of the part before. Whatever else goes wrong refuses nobody.
     """
+    parts = _apart(warehouse, batch, work)
+    refused = [cast(J, part) for part in parts if isinstance(part, Judgement)]
+    if not refused:
+        return cast(list[T], parts)
+    _log.warning(
+        "the database refused %d that the contract lets through: %s",
+        len(refused),
+        sentence(refused[0].found.problems[0]),
+    )
+    told = iter(in_transaction(warehouse, lambda session: work(session, refused)))
+    return [next(told) if isinstance(part, Judgement) else part for part in parts]
+
+
+def _apart(
+    warehouse: Warehouse, batch: Sequence[J], work: Callable[[Session, Sequence[J]], list[T]]
+) -> list[T | J]:
+    """The result of each element, or the element itself, refused."""
     try:
-        return in_transaction(warehouse, lambda session: work(session, batch))
-    except Exception as error:
-        refused = refused_value(error)
-        if refused is None or not batch:
+        return [*in_transaction(warehouse, lambda session: work(session, batch))]
+    except RefusedError as error:
+        if not batch:
             raise
-    if len(batch) > 1:
-        middle = len(batch) // 2
-        return [
-            *in_transactions(warehouse, batch[:middle], work),
-            *in_transactions(warehouse, batch[middle:], work),
-        ]
-    column, told = refused
-    _log.warning("the database refused what the contract lets through: %s", told)
-    refusal = Refusal("refused_by_database", [Problem(column or "", printable(told))])
-    alone = [replace(batch[0], found=refusal)]
-    return in_transaction(warehouse, lambda session: work(session, alone))
+        found = [Problem(problem.path, printable(problem.message)) for problem in error.problems]
+    if len(batch) == 1:
+        return [replace(batch[0], found=Refusal(RefusedError.code, found))]
+    size = 1 if len(batch) <= FEW else (len(batch) + 1) // 2
+    starts = range(0, len(batch), size)
+    return [part for start in starts for part in _apart(warehouse, batch[start : start + size], work)]
 
 
 def quarantine(

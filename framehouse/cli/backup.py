@@ -40,8 +40,10 @@ def backup(file: Path, force: bool) -> None:
         raise BackupError(f"there is no folder {file.absolute().parent}", hint="make it first")
     programs = _programs()
     with _warehouse() as warehouse, TerminalReporter() as report:
-        size = write(warehouse, file, programs=programs, report=report)
-    click.secho(f"{file} is complete ({size / 2**20:,.1f} MiB)", fg="green")
+        written = write(warehouse, file, programs=programs, report=report)
+    click.secho(f"{file} is complete ({written.size_bytes / 2**20:,.1f} MiB)", fg="green")
+    if written.left_out:
+        click.echo(f"in the file, but a restore leaves it out: {', '.join(written.left_out)}")
 
 
 @click.command()
@@ -49,8 +51,9 @@ def backup(file: Path, force: bool) -> None:
 def restore(file: Path) -> None:
     """Put the backup in FILE into an empty warehouse.
 
-    The schema and the rollups are made first, as this version and the server's edition have them. All of it is
-    restored or, if anything goes wrong, none.
+    The schema and the rollups are made first, as this version and the server's edition have them; rollups that only
+    an older version knew are made again by their stored definitions. All of it is restored or, if anything goes wrong,
+    none.
 
     \b
     FRAMEHOUSE_HOME=/srv/framehouse framehouse restore studio.backup
@@ -59,6 +62,7 @@ def restore(file: Path) -> None:
     from framehouse import embedded
     from framehouse.cli.build import build_rollups
     from framehouse.cli.console import TerminalReporter
+    from framehouse.warehouse import bygone
     from framehouse.warehouse.backup import describe, prepare
     from framehouse.warehouse.backup import restore as load
     from migrations import upgrade
@@ -71,7 +75,10 @@ def restore(file: Path) -> None:
         upgrade(url, report)
         with _warehouse() as warehouse:
             prepare(warehouse, calendar)
-            build_rollups(url, chosen, report)
+            older = bygone.rollups(warehouse, file, pg_restore=pg_restore)
+            with bygone.told_apart(older):
+                models = {name: found.model for name, found in older.items()}
+                build_rollups(url, chosen, report, extra_models=models)
             rows = load(warehouse, file, pg_restore=pg_restore, report=report)
     click.secho(f"{rows:,} rows are restored; next: framehouse serve", fg="green")
 

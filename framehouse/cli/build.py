@@ -8,6 +8,8 @@ from framehouse.config import Settings, settings
 from framehouse.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from framehouse.progress import Reporter
 
 
@@ -62,6 +64,7 @@ def build_rollups(
     command: tuple[str, ...] = ("run",),
     is_renewing: bool = False,
     only_if_changed: bool = False,
+    extra_models: "Mapping[str, str] | None" = None,
 ) -> None:
     """Build, one builder of a database at a time.
 
@@ -85,6 +88,7 @@ def build_rollups(
                     studio_zone=zone,
                     command=command,
                     is_renewing=is_renewing,
+                    extra_models=extra_models,
                     report=report,
                 )
         except ModuleNotFoundError as error:

@@ -19,6 +19,9 @@ from framehouse.errors import BackupError
 _ENTRY = re.compile(r"^\d+; \d+ \d+ (TABLE DATA|SEQUENCE SET) (\S+) (\S+) ")
 _COPY = re.compile(rb'^COPY ("?\w+"?)\.("?\w+"?) \((.*)\) FROM stdin;$')
 _SETVAL = re.compile(rb"^SELECT pg_catalog\.setval\('([^']+)', (\d+), (true|false)\);$")
+#: What COPY's text format writes in place of what would end a line or a column.
+_ESCAPE = re.compile(r"\\(.)")
+_ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _CATALOG = "_timescaledb_catalog"
 _BLOCK_BYTES = 1 << 18
 
@@ -96,7 +99,7 @@ class Archive:
             text = b"".join(part.blocks).decode()
             found += [
                 dict(zip(part.columns, map(_value, line.split("\t")), strict=True))
-                for line in text.splitlines()
+                for line in text.split("\n")[:-1]
             ]
         return found
 
@@ -163,7 +166,7 @@ def _names(quoted: bytes) -> tuple[str, ...]:
 
 
 def _value(text: str) -> str | None:
-    return None if text == "\\N" else text
+    return None if text == "\\N" else _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), text)
 
 
 def _last(said: str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from framehouse.errors import BackupError
 from framehouse.progress import SILENT, Reporter
 from framehouse.warehouse.archive import Archive, Entry, Rows
+from framehouse.warehouse.bygone import check_revision, other_version
 from framehouse.warehouse.pool import Session, Warehouse
 
 Relation = tuple[str, str]
@@ -41,14 +42,22 @@ class Programs:
         return self.folder / "pg_restore"
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A complete backup: its bytes, and what is in it that a restore leaves out."""
+
+    size_bytes: int
+    left_out: tuple[str, ...]
+
+
 def backup(
     warehouse: Warehouse,
     file: Path,
     *,
     programs: Programs,
     report: Reporter = SILENT,
-) -> int:
-    """Write a backup, read it back and count its rows; the bytes that it takes.
+) -> Written:
+    """Write a backup, read it back and count its rows.
 
     The file appears when it is complete. Raises BackupError with what pg_dump said, or with what is missing in it.
     """
@@ -62,6 +71,7 @@ def backup(
         snapshot = session.value("backup.snapshot")
         report.step("counting rows")
         expected = {relation: session.count(*relation) for relation in _counted(session)}
+        left_out = tuple(row["what"] for row in session.rows("backup.left_out"))
         try:
             report.step(f"writing {file}")
             _dump(programs, snapshot, partial, report)
@@ -73,7 +83,7 @@ def backup(
             _sync_folder(file.absolute().parent)
         finally:
             partial.unlink(missing_ok=True)
-    return file.stat().st_size
+    return Written(file.stat().st_size, left_out)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -107,7 +117,7 @@ def prepare(warehouse: Warehouse, calendar: Mapping[str, str | None]) -> None:
 
 
 def restore(warehouse: Warehouse, file: Path, *, pg_restore: Path, report: Reporter = SILENT) -> int:
-    """Put a backup's rows into an empty warehouse whose schema and rollups are made; how many there were.
+    """Put a backup's rows into an empty warehouse whose schema and rollups, bygone ones too, are made; how many.
 
     All of it or, whatever happens, nothing. Raises BackupError for another version's backup.
     """
@@ -187,18 +197,14 @@ def _matching_cells(session: Session, archive: Archive) -> dict[Relation, Relati
     here = {row["name"]: row for row in session.rows("backup.cells")}
     # What stands beside has not taken its place yet: it is built again after the restore.
     there = {str(row["name"]): row for row in archive.rows("ops", "rollups") if row["renews"] is None}
-    [revision] = archive.rows("public", "framehouse_version")
+    check_revision(session, archive)
     same = {
         name
         for name, row in here.items()
         if name in there and there[name]["definition_hash"] == row["definition_hash"]
     }
-    if revision["version_num"] != session.value("backup.revision") or not there.keys() == here.keys() == same:
-        other = ", ".join(sorted((there.keys() | here.keys()) - same)) or f"schema {revision['version_num']}"
-        raise BackupError(
-            f"this backup was written by another version of framehouse ({other} differs)",
-            hint="restore it with the version that wrote it, then upgrade",
-        )
+    if other := (there.keys() | here.keys()) - same:
+        raise other_version(", ".join(sorted(other)))
     return {
         _relation(str(there[name]["cells"])): (row["schema"], row["relation"]) for name, row in here.items()
     }

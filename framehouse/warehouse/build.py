@@ -2,8 +2,9 @@
 
 import json
 import logging
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -34,12 +35,14 @@ def build(
     command: tuple[str, ...] = ("run",),
     is_renewing: bool = False,
     project: Path | None = None,
+    extra_models: Mapping[str, str] | None = None,
     report: Reporter = SILENT,
 ) -> None:
     """Run dbt, then compute the cells of what is new.
 
     What did not change is not touched. The log is kept in `log_dir`/dbt.log. `studio_zone` counts at the first build
-    only; `project` is another dbt project than this program's. `is_renewing` builds changed rollups anew beside the old
+    only; `project` is another dbt project than this program's, `extra_models` (text by name) are rollups that are built
+    with it although it does not have them. `is_renewing` builds changed rollups anew beside the old
     ones, whose places they take once their cells are computed. Raises DefinitionError for a changed rollup or another
     zone, BuildError for anything else that dbt refused.
     """
@@ -48,10 +51,10 @@ def build(
 
     def run(*more: str) -> None:
         report.step("building rollups and marts with dbt")
-        with profile(warehouse.url) as profiles:
+        with profile(warehouse.url) as profiles, _with_models(project, extra_models) as whole:
             run_dbt(
                 [*command, *more],
-                project=project,
+                project=whole,
                 profiles=profiles,
                 calendar=calendar,
                 is_renewing=is_renewing,
@@ -67,6 +70,20 @@ def build(
         run()
     with warehouse.session() as session:
         session.run("maintain.add_build", [fingerprint(project)])
+
+
+@contextmanager
+def _with_models(project: Path, models: Mapping[str, str] | None) -> Iterator[Path]:
+    """The project, or a copy of it for as long as it takes, with more rollups."""
+    if not models:
+        yield project
+        return
+    with TemporaryDirectory(prefix="framehouse-project-") as folder:
+        whole = Path(folder) / "project"
+        shutil.copytree(project, whole, ignore=shutil.ignore_patterns("target", "logs"))
+        for name, text in models.items():
+            (whole / "models" / "rollup" / f"{name}.sql").write_text(text, encoding="utf-8")
+        yield whole
 
 
 def _compute(warehouse: Warehouse, report: Reporter, *, is_renewing: bool) -> None:

@@ -15,7 +15,15 @@ import psycopg_pool
 from psycopg import sql as _sql
 from psycopg.rows import class_row, dict_row, tuple_row
 
-from framehouse.errors import LockedError, NotMigratedError, UnreachableError, WarehouseError
+from framehouse.errors import (
+    FramehouseError,
+    LockedError,
+    NotMigratedError,
+    Problem,
+    RefusedError,
+    UnreachableError,
+    WarehouseError,
+)
 from framehouse.warehouse.statements import statement
 
 Json = psycopg.types.json.Jsonb
@@ -205,6 +213,7 @@ class Warehouse:
     def session(self, *, is_snapshot: bool = False) -> Iterator[Session]:
         """A session in one transaction, committed at the end, rolled back on an error.
 
+        Raises RefusedError for a value that the database refuses, WarehouseError for all else that it does.
         `is_snapshot` reads everything as of one instant (REPEATABLE READ, read only). Dropped chunks are gone for older
         snapshots too, so it first takes the lock that whoever drops them waits for.
         """
@@ -221,6 +230,10 @@ class Warehouse:
                 f"the warehouse lacks something: {_brief(error)}",
                 hint="framehouse up (or migrate, then build)",
             ) from error
+        except psycopg.DatabaseError as error:
+            if found := _database(error):
+                raise found from error
+            raise
 
     @contextmanager
     def autocommit(self) -> Iterator[Session]:
@@ -239,16 +252,18 @@ def is_retryable(error: BaseException) -> bool:
     return isinstance(error, _RETRIED)
 
 
-def refused_value(error: BaseException) -> tuple[str | None, str] | None:
-    """The column, where it is named, and what the database says of a value that it refuses; None for other errors."""
-    if not isinstance(error, (psycopg.DataError, psycopg.IntegrityError)):  # SQLSTATE 22... and 23...
-        return None
-    return error.diag.column_name, _brief(error)
-
-
 def database_error(error: BaseException | None) -> WarehouseError | None:
     """A refusal by the database as our error, or None for any other exception."""
     return WarehouseError(_brief(error)) if isinstance(error, psycopg.DatabaseError) else None
+
+
+def _database(error: psycopg.DatabaseError) -> FramehouseError | None:
+    """What the database refuses: a value (22..., 23...), or whatever is sent, which is the server's fault and not the
+    value's; None where nobody asked the server, so that the fault is this program's."""
+    told = f"the database refused: {_brief(error)}"
+    if isinstance(error, (psycopg.DataError, psycopg.IntegrityError)):
+        return RefusedError(told, [Problem(error.diag.column_name or "", _brief(error))])
+    return None if error.sqlstate is None else WarehouseError(told)
 
 
 def _operational(error: psycopg.OperationalError) -> WarehouseError:

@@ -2,12 +2,16 @@
 
 import json
 import uuid
+from collections.abc import Sequence
 
-import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from framehouse.warehouse import Warehouse
+from framehouse.errors import WarehouseError
+from framehouse.warehouse import Session, Warehouse
 from ingest import heartbeats, quarantine, writer
+from ingest.body import Element
+from ingest.verdict import Judgement, Refusal, in_transactions
 from ingest.writer import Keep
 from tests.ingest.samples import ask, batch, beat, counts, event, quarantined, tell
 
@@ -116,8 +120,79 @@ def test_heartbeats_have_the_same_net(warehouse: Warehouse, database_url: str) -
     assert (origin, code) == ("heartbeats:http", "refused_by_database")
 
 
-def test_what_no_value_is_to_blame_for_refuses_nothing(warehouse: Warehouse, database_url: str) -> None:
-    tell(database_url, "alter table telemetry.performance_metrics rename column variant to another")
-    with pytest.raises(psycopg.errors.UndefinedColumn):
-        writer.write(warehouse, batch([event("a"), {"a": 1}]))
-    assert (counts(database_url), quarantined(database_url)) == ((0, 0, 0), [])
+FAULTS = {
+    "a missing column": (
+        "alter table telemetry.performance_metrics rename column variant to another",
+        "alter table telemetry.performance_metrics rename column another to variant",
+    ),
+    "a missing table": (
+        "alter table ops.attempt_ledger rename to another",
+        "alter table ops.another rename to attempt_ledger",
+    ),
+    "a grant that was taken": (
+        "revoke insert on telemetry.performance_metrics, telemetry.worker_heartbeats from framehouse_ingest",
+        "grant insert on telemetry.performance_metrics, telemetry.worker_heartbeats to framehouse_ingest",
+    ),
+    "a trigger that only raises": (
+        """create function public.broken() returns trigger language plpgsql as $$
+           begin raise exception 'nobody thought of this'; end $$;
+           create trigger broken before insert on telemetry.performance_metrics
+           for each row execute function public.broken()""",
+        "drop function public.broken cascade",
+    ),
+    "a disk that is full": (
+        """create function public.broken() returns trigger language plpgsql as $$
+           begin raise exception 'no space left' using errcode = '53100'; end $$;
+           create trigger broken before insert on telemetry.performance_metrics
+           for each statement execute function public.broken()""",
+        "drop function public.broken cascade",
+    ),
+}
+
+
+def as_ingest(url: str) -> str:
+    """A connection with the rights of a service that only ingests."""
+    return make_conninfo(url, options="-c role=framehouse_ingest")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_no_value_is_to_blame_for_refuses_nothing(database_url: str, fault: str) -> None:
+    broken, mended = FAULTS[fault]
+    sent = batch([event("a"), {"a": 1}, event("b")])
+    tell(database_url, broken)
+    with Warehouse(as_ingest(database_url)) as warehouse:
+        with pytest.raises(WarehouseError):
+            writer.write(warehouse, sent)
+        tell(database_url, mended)
+        assert (counts(database_url), quarantined(database_url)) == ((0, 0, 0), [])
+        assert statuses(writer.write(warehouse, sent)) == ["accepted", "invalid", "accepted"]
+
+
+def test_nor_does_it_refuse_heartbeats(database_url: str) -> None:
+    tell(database_url, FAULTS["a grant that was taken"][0])
+    with (
+        Warehouse(as_ingest(database_url)) as warehouse,
+        pytest.raises(WarehouseError, match="permission denied"),
+    ):
+        heartbeats.write_heartbeats(warehouse, batch([beat("gpu-1", 0, 5)]))
+    assert quarantined(database_url) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "most"),
+    [({250}, 30), (set(range(0, 500, 50)), 220), (set(range(500)), 650)],
+    ids=["1", "10", "all"],
+)
+def test_it_takes_few_tries(warehouse: Warehouse, bad: set[int], most: int) -> None:
+    tries: list[int] = []
+
+    def work(session: Session, part: Sequence[Judgement[int]]) -> list[bool]:
+        tries.append(len(part))
+        refused = [judged.found in bad for judged in part if isinstance(judged.found, int)]
+        session.run_text("select 1 / %s", [0 if any(refused) else 1])
+        return [isinstance(judged.found, Refusal) for judged in part]
+
+    sent = [Judgement(Element(None, b""), place) for place in range(500)]
+    assert in_transactions(warehouse, sent, work) == [place in bad for place in range(500)]
+    assert len(tries) <= most
+    assert tries[-1] == len(bad)  # all that is refused is kept at once

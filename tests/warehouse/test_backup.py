@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,8 +17,8 @@ import migrations
 from framehouse import embedded
 from framehouse.config import read
 from framehouse.errors import BackupError
-from framehouse.warehouse import Warehouse, backup
-from framehouse.warehouse.build import build, project_dir
+from framehouse.warehouse import Warehouse, backup, bygone
+from framehouse.warehouse.build import build, is_built, project_dir
 from framehouse.warehouse.maintain import Backlog, backlog, maintain
 from ingest.writer import Status, write_events
 from tests.builders import event
@@ -46,13 +48,32 @@ def empty(server: TestServer) -> Iterator[Warehouse]:
         server.drop(url)
 
 
+#: Rollups that an older program had: one of them over raw rows, one over it, one over a rollup that there still is.
+OLDER = ("beats_once", "beats_once_daily", "beats_by_day")
+
+
+def older_project(folder: Path) -> Path:
+    """This program's dbt project, and the models that an older one had."""
+    project = Path(shutil.copytree(project_dir(), folder / "older"))
+    rollups = project / "models" / "rollup"
+    fine = (rollups / "heartbeats_by_worker_fine.sql").read_text()
+    daily = (rollups / "heartbeats_by_worker_daily.sql").read_text()
+    (rollups / "beats_once.sql").write_text(
+        fine.replace("group by", "  and state <> E'\\\\{{ \"{{ 1 }}\" }}\\t€'\ngroup by")
+    )
+    (rollups / "beats_once_daily.sql").write_text(daily.replace("heartbeats_by_worker_fine", "beats_once"))
+    (rollups / "beats_by_day.sql").write_text(daily)
+    return project
+
+
 @pytest.fixture(scope="module")
 def template(server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The name of a database with all that there can be: history below a fence, late rows, marks, quarantine."""
     folder = tmp_path_factory.mktemp("log")
     random = Random("backup")
     with empty(server) as warehouse:
-        build(warehouse, log_dir=folder, studio_zone=KATHMANDU)
+        build(warehouse, log_dir=folder, studio_zone=KATHMANDU, project=older_project(folder))
+        build(warehouse, log_dir=folder)
         fill(warehouse, random, [OLD + QUARTER * random.randrange(20 * 96) for _ in range(40)])
         fill(warehouse, random, [NEW + QUARTER * random.randrange(5 * 96) for _ in range(40)])
         maintain(warehouse)
@@ -95,18 +116,34 @@ def everything(url: str) -> dict[str, object]:
     text = "select count(*) || ' ' || coalesce(md5(string_agg(r::text, chr(10) order by r::text)), '') from {} as r"
     found = {name: ask(url, text.format(name)) for name in names}
     cells = {name: (count, digest) for name, (_, _, count, digest) in contents(url).items()}
-    complete = ask(url, "select array_agg((name, source, grain, definition_hash, complete_from)::text order by name)"
-                        " from ops.rollups")  # fmt: skip
-    return found | cells | {"complete": complete}
+    complete = ask(
+        url,
+        """select array_agg((name, source, grain, definition, definition_hash, complete_from, parts, parts_from,
+                             studio_zone, version, created_at)::text order by name)
+           from ops.rollups where renews is null""",
+    )
+    older = {
+        name: ask(url, text.format(name))
+        for once in OLDER
+        for name in (f"rollup.{once}", f"rollup.{once}_cells")
+    }
+    return found | cells | older | {"complete": complete}
 
 
 def restored(target: Warehouse, file: Path, folder: Path) -> None:
     """What `framehouse restore` does."""
+    made(target, file, folder)
+    backup.restore(target, file, pg_restore=programs(target.url).pg_restore)
+
+
+def made(target: Warehouse, file: Path, folder: Path) -> None:
+    """Schema and rollups as a backup wants them."""
     pg_restore = programs(target.url).pg_restore
     calendar = backup.describe(file, pg_restore)
     backup.prepare(target, calendar)
-    build(target, log_dir=folder)
-    backup.restore(target, file, pg_restore=pg_restore)
+    older = bygone.rollups(target, file, pg_restore=pg_restore)
+    with bygone.told_apart(older):
+        build(target, log_dir=folder, extra_models={name: found.model for name, found in older.items()})
 
 
 def check_alive(warehouse: Warehouse) -> None:
@@ -119,17 +156,25 @@ def check_alive(warehouse: Warehouse) -> None:
     maintain(warehouse)
     assert backlog(warehouse) == Backlog(0, 0, 0)
     exact(warehouse.url, zone_name=KATHMANDU, since=FENCE.isoformat())
+    counts = "select sum(heartbeat_count) from rollup.{}"
+    known = ask(warehouse.url, counts.format("heartbeats_by_worker_fine"))
+    assert [ask(warehouse.url, counts.format(name)) for name in OLDER] == [known] * len(OLDER)
 
 
 def test_there_and_back(studio: Warehouse, server: TestServer, tmp_path: Path) -> None:
     file = tmp_path / "a studio's.backup"
-    size = backup.backup(studio, file, programs=programs(studio.url))
-    assert size == file.stat().st_size > 0
+    written = backup.backup(studio, file, programs=programs(studio.url))
+    assert written == backup.Written(file.stat().st_size, ())
+    assert written.size_bytes > 0
     assert file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.glob("*.backup*")] == [file.name]
     with empty(server) as target:
         restored(target, file, tmp_path)
         assert everything(target.url) == everything(studio.url)
+        for column in ("view_select", "recompute"):
+            made = f"select array_agg(name || {column} order by name) from ops.rollups"
+            assert ask(target.url, made) == ask(studio.url, made)
+        assert is_built(target)
         check_alive(target)
         with pytest.raises(BackupError, match="holds data"):
             backup.prepare(target, {"studio_zone": KATHMANDU, "block_minutes": "15"})
@@ -165,6 +210,34 @@ def test_from_one_edition_to_the_other(
         embedded.down(settings, home=home)
 
 
+def test_whoever_takes_both_locks_takes_that_of_maintenance_first(
+    studio: Warehouse, server: TestServer, tmp_path: Path
+) -> None:
+    """As retention does: two who take them in different orders could wait for each other for ever."""
+    file = tmp_path / "studio.backup"
+    backup.backup(studio, file, programs=programs(studio.url))
+    with empty(server) as target:
+        made(target, file, tmp_path)
+        with ThreadPoolExecutor() as thread, psycopg.connect(target.url, autocommit=True) as maintainer:
+            maintainer.execute("select pg_advisory_lock(hashtext('framehouse.maintain'))")
+            restoring = thread.submit(
+                backup.restore, target, file, pg_restore=programs(target.url).pg_restore
+            )
+            try:
+                while not maintainer.execute(
+                    """select from pg_locks where locktype = 'advisory' and not granted
+                           and database = (select oid from pg_database where datname = current_database())"""
+                ).fetchall():
+                    time.sleep(0.01)
+                row = maintainer.execute(
+                    "select pg_try_advisory_lock(hashtext('framehouse.fence'))"
+                ).fetchone()
+            finally:
+                maintainer.close()
+            assert row == (True,)
+            assert restoring.result() > 0
+
+
 def test_a_restore_is_all_or_nothing(studio: Warehouse, server: TestServer, tmp_path: Path) -> None:
     file = tmp_path / "studio.backup"
     backup.backup(studio, file, programs=programs(studio.url))
@@ -189,11 +262,31 @@ def test_a_backup_during_a_renewal_restores_what_is_in_place(
         build(studio, log_dir=tmp_path, project=project, is_renewing=True, report=StopAt("computing cells"))
     assert ask(studio.url, "select count(*) from ops.pending_buckets where rollup like '%%_v2'")
     file = tmp_path / "studio.backup"
-    backup.backup(studio, file, programs=programs(studio.url))
+    written = backup.backup(studio, file, programs=programs(studio.url))
+    assert written.left_out == (
+        "rollup heartbeats_by_worker_daily_v2, which stands beside heartbeats_by_worker_daily",
+    )
     with empty(server) as target:
         restored(target, file, tmp_path)
         assert everything(target.url) == before
         check_alive(target)
+    build(studio, log_dir=tmp_path, project=project, is_renewing=True)
+    tell(studio.url, "create schema mine")
+    written = backup.backup(studio, tmp_path / "later.backup", programs=programs(studio.url))
+    assert written.left_out == ("replaced cells rollup.heartbeats_by_worker_daily_cells", "schema mine")
+
+
+def test_a_bygone_rollup_that_cannot_be_made_is_said_with_the_way_out(
+    studio: Warehouse, server: TestServer, tmp_path: Path
+) -> None:
+    tell(studio.url, "update ops.rollups set definition = replace(definition, 'sum(', 'no_such(')"
+                     " where name = 'beats_by_day'")  # fmt: skip
+    file = tmp_path / "studio.backup"
+    backup.backup(studio, file, programs=programs(studio.url))
+    with empty(server) as target, pytest.raises(BackupError, match=r"beats_by_day.*no_such") as caught:
+        made(target, file, tmp_path)
+    edition = "Community" if is_community(studio.url) else "Apache"
+    assert f"on TimescaleDB's {edition} edition" in str(caught.value.hint)
 
 
 def test_what_is_no_backup_is_said(studio: Warehouse, tmp_path: Path) -> None:

@@ -28,6 +28,19 @@ where tables.schemaname in ('studio', 'telemetry', 'ops')
 group by 1, 2
 order by 1, 2;
 
+-- name: left_out
+-- What a restore does not make again.
+select 'replaced cells ' || cells as what from ops.retired_rollups where to_regclass(cells) is not null
+union all
+select 'rollup ' || name || ', which stands beside ' || renews from ops.rollups where renews is not null
+union all
+select 'schema ' || nspname from pg_namespace
+where nspname !~ '^(pg_|_?timescaledb_)'
+    and nspname not in ('studio', 'telemetry', 'ops', 'rollup', 'mart', 'public', 'information_schema')
+    and not exists (
+        select from pg_depend where classid = 'pg_namespace'::regclass and objid = pg_namespace.oid and deptype = 'e')
+order by what;
+
 -- name: revision
 select version_num from framehouse_version;
 
@@ -37,8 +50,9 @@ select exists (select from telemetry.performance_metrics) or exists (select from
     or exists (select from ops.estimates) or exists (select from studio.workflows);
 
 -- name: be_alone
--- Until the end of the transaction neither writers nor maintenance come in.
-select pg_advisory_xact_lock(hashtext('framehouse.fence')), pg_advisory_xact_lock(hashtext('framehouse.maintain'));
+-- Until the end of the transaction neither writers nor maintenance come in. Maintenance first, as retention does: who
+-- takes them in another order could wait for it for ever.
+select pg_advisory_xact_lock(hashtext('framehouse.maintain')), pg_advisory_xact_lock(hashtext('framehouse.fence'));
 
 -- name: let_tiers_go
 -- The tiers of a new warehouse make room for those of the backup, which nobody refers to yet.
