@@ -21,7 +21,7 @@ FENCE = datetime(2025, 11, 6, 5, tzinfo=UTC)  # midnight in New York
 SINCE = FENCE.isoformat()
 FINE, DAILY = "attempts_by_workflow_fine", "attempts_by_workflow_daily"
 #: What is added to the rollups of attempts, first and then; the mart reads neither.
-ADDED = ("energy_joules_sum", "cold_count")
+ADDED = ("cold_count", "energy_joules_sum")
 
 
 def project_without(folder: Path, *parts: str) -> Path:
