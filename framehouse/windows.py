@@ -14,6 +14,9 @@ from zoneinfo import ZoneInfo
 from framehouse.errors import QueryError
 
 FINE = timedelta(minutes=15)
+#: Since then every quarter hour lies within one day, in all zones: clocks went back from 00:01 to 23:01 until 2010
+#: (St. John's). Nothing older is taken in.
+EARLIEST = datetime(2011, 1, 1, tzinfo=UTC)
 
 
 class Grain(StrEnum):

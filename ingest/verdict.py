@@ -13,6 +13,7 @@ from framehouse.errors import ContractError, Problem, RefusedError
 from framehouse.events import printable, problems
 from framehouse.warehouse import Session, Warehouse
 from framehouse.warehouse.pool import Json, is_retryable
+from framehouse.windows import EARLIEST
 from ingest.body import Element, Unreadable, duplicated_keys
 
 HTTP_REACH = timedelta(days=400)
@@ -106,6 +107,8 @@ def judge(element: Element, contract: type[C], reach: Reach, *, oldest: str, new
     if reach.back is not None and getattr(record, oldest) < now - reach.back:
         limit = f"at most {_words(reach.back)} ago; `framehouse load` takes older ones"
         return Refusal("too_old", [Problem(oldest, "too long ago", limit)])
+    if getattr(record, oldest) < EARLIEST:
+        return Refusal("too_old", [Problem(oldest, "too long ago", f"{EARLIEST:%Y-%m-%d} or later")])
     return record
 
 

@@ -62,13 +62,14 @@ comment on column ops.rollups.view_select is 'The select of the view that everyo
 comment on column ops.rollups.renews is 'The rollup whose place it takes once its cells are computed.';
 comment on table ops.rollups is 'Every rollup that was built: its cells, and the definition they were computed by.';
 
-create function ops.known_from(rollup text) returns timestamptz
+create function ops.known_from(rollup text, wanted text[]) returns timestamptz
 language sql stable set search_path = pg_catalog
 begin atomic
-    select greatest(complete_from, (select max(since.value::timestamptz) from jsonb_each_text(parts_from) as since))
+    select greatest(complete_from, (
+        select max(since.value::timestamptz) from jsonb_each_text(parts_from) as since where since.key = any(wanted)))
     from ops.rollups where name = rollup;
 end;
-comment on function ops.known_from is 'From when on a rollup knows all of its parts.';
+comment on function ops.known_from is 'From when on a rollup knows all of some parts.';
 
 create table ops.pending_buckets (
     rollup text not null references ops.rollups (name) on delete cascade on update cascade,

@@ -1,6 +1,7 @@
 """Predictions from sums: means, intervals, and what is honestly absent."""
 
 import math
+import re
 from statistics import NormalDist
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy import stats
 
 from framehouse.estimates.history import CostHistory
 from framehouse.estimates.student import t_quantile
+from framehouse.warehouse.statements import statement
 
 
 def history_of(costs: list[tuple[float, float]]) -> CostHistory:
@@ -127,3 +129,11 @@ def test_the_interval_is_the_textbooks() -> None:
     assert predicted.p10 == pytest.approx(math.exp(mean - reach))
     assert predicted.p90 == pytest.approx(math.exp(mean + reach))
     assert NormalDist().inv_cdf(0.9) < float(stats.t.ppf(0.9, 4))
+
+
+def test_a_history_is_of_the_time_in_which_all_that_it_reads_is_known() -> None:
+    text = statement("estimates.history")
+    read = set(re.findall(r"\bd\.(\w+)", text)) - {"workflow_id", "tier_id", "bucket"}
+    asked = re.search(r"array\[\s*'(.*?)'\]", text, flags=re.DOTALL)
+    assert asked is not None
+    assert set(re.split(r"',\s*'", asked[1])) == read

@@ -195,6 +195,16 @@ def test_the_reach(warehouse: Warehouse) -> None:
     ]
 
 
+def test_nothing_is_taken_in_of_a_time_whose_quarter_hours_lie_in_two_days(warehouse: Warehouse) -> None:
+    """St. John's clocks went back from 00:01 to 23:01 until 2010."""
+    sent = batch(
+        [event("old", finished_at="2010-11-07T02:32:00Z"), event("first", finished_at="2011-01-01T00:00:00Z")]
+    )
+    results = writer.write(warehouse, sent, reach=Reach(back=None))
+    assert statuses(results) == ["too_old", "accepted"]
+    assert results[0].errors[0].expected == "2011-01-01 or later"
+
+
 def test_nothing_is_stored_below_the_fence(warehouse: Warehouse, database_url: str) -> None:
     fence = NOW - timedelta(days=100)
     tell(database_url, f"update ops.retention set raw_from = '{fence.isoformat()}'")

@@ -6,12 +6,13 @@ One attempt finishes in every quarter hour of each stretch, so a day of 25 hours
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 
 from framehouse import metrics
 from framehouse.warehouse import Warehouse
-from framehouse.windows import Grain, Window, ceil, floor, following, starts, zone
+from framehouse.windows import EARLIEST, FINE, Grain, Window, ceil, floor, floor_utc, following, starts, zone
 from tests.builders import event, store
 from tests.conftest import TestServer
 
@@ -174,3 +175,33 @@ def test_a_day_that_never_was_is_passed_over() -> None:
     assert last == datetime(2011, 12, 29, 10, tzinfo=UTC)
     assert following(last, Grain.DAY, tz) == datetime(2011, 12, 30, 10, tzinfo=UTC)
     assert following(following(last, Grain.DAY, tz), Grain.DAY, tz) == datetime(2011, 12, 31, 10, tzinfo=UTC)
+
+
+def test_every_quarter_hour_lies_in_one_day_in_every_zone() -> None:
+    """Where that is not so, as in St. John's before, fine cells cannot be added up to days."""
+
+    def halves(tz: ZoneInfo, start: datetime, end: datetime) -> Iterator[datetime]:
+        """The quarter hours in which a zone's clocks change."""
+        if end - start <= FINE:
+            yield start
+            return
+        middle = floor_utc(start + (end - start) / 2, FINE)
+        offsets = [at.astimezone(tz).utcoffset() for at in (start, middle, end)]
+        for (one, other), (low, high) in zip(
+            pairwise(offsets), ((start, middle), (middle, end)), strict=True
+        ):
+            if one != other:
+                yield from halves(tz, low, high)
+
+    step, last = timedelta(days=8), datetime(2037, 1, 1, tzinfo=UTC)
+    for name in sorted(available_timezones()):
+        tz = ZoneInfo(name)
+        at = EARLIEST
+        offset = at.astimezone(tz).utcoffset()
+        while at < last:
+            then, at = at, at + step
+            if (now := at.astimezone(tz).utcoffset()) != offset:
+                offset = now
+                for quarter in halves(tz, then, at):
+                    days = {(quarter + timedelta(seconds=n)).astimezone(tz).date() for n in range(0, 900, 15)}
+                    assert len(days) == 1, f"{name} {quarter}"

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import datetime, timedelta
 from functools import cache
 from random import Random
@@ -24,15 +24,22 @@ QUARTER = timedelta(minutes=15)
 
 
 def wrong_cells(
-    connection: psycopg.Connection, *, zone_name: str = "UTC", since: str = "-infinity"
+    connection: psycopg.Connection,
+    *,
+    zone_name: str = "UTC",
+    since: str = "-infinity",
+    only: Container[str] | None = None,
 ) -> list[str]:
     """What differs between the views and raw: the rollup, the bucket and the keys of each wrong cell.
 
     Sums may differ in the last bits, since days add up what quarter hours added up; all else is equal. `since` leaves
-    out what is older (raw that was dropped). Call it in a REPEATABLE READ transaction while others write.
+    out what is older (raw that was dropped), `only` all rollups but these. Call it in a REPEATABLE READ transaction
+    while others write.
     """
     found = []
     for rollup in ROLLUPS:
+        if only is not None and rollup.name not in only:
+            continue
         with connection.cursor(row_factory=tuple_row) as cursor:
             cursor.execute(_difference_sql(rollup.name, zone_name), {"since": since})
             found += [f"{rollup.name}: {row}" for row in cursor.fetchall()]

@@ -12,7 +12,23 @@ with answer as (
         SQRT(CAST(ABS(SUM(parts.output_mb_per_segment_sumsq) - CAST(SUM(parts.output_mb_per_segment_sum) * SUM(parts.output_mb_per_segment_sum) AS DOUBLE PRECISION) / NULLIF(COALESCE(CAST(SUM(parts.output_mb_per_segment_count) AS BIGINT), 0), 0)) AS DOUBLE PRECISION) / NULLIF((COALESCE(CAST(SUM(parts.output_mb_per_segment_count) AS BIGINT), 0) - 1), 0)) as sd_disk_mb_per_segment,
         max(parts.newest_recorded_at) as last_updated_at
     from {{ ref('attempts_by_workflow_daily') }} as parts
-    where parts.bucket >= (select ops.known_from('attempts_by_workflow_daily'))
+    where parts.bucket >= (select ops.known_from('attempts_by_workflow_daily', array[
+        'gpu_seconds_by_segments_sum',
+        'gpu_seconds_by_segments_work_sum',
+        'gpu_seconds_per_segment_count',
+        'gpu_seconds_per_segment_sum',
+        'gpu_seconds_per_segment_sumsq',
+        'output_mb_by_segments_sum',
+        'output_mb_by_segments_work_sum',
+        'output_mb_per_segment_count',
+        'output_mb_per_segment_sum',
+        'output_mb_per_segment_sumsq',
+        'succeeded_count',
+        'wall_seconds_by_segments_sum',
+        'wall_seconds_by_segments_work_sum',
+        'wall_seconds_per_segment_count',
+        'wall_seconds_per_segment_sum',
+        'wall_seconds_per_segment_sumsq']))
     group by parts.workflow_id, parts.tier_id
 )
 

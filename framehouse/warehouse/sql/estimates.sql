@@ -26,7 +26,15 @@ from rollup.attempt_totals_by_workflow_daily as d
 join studio.workflows as workflows on workflows.id = d.workflow_id
 left join studio.resolution_tiers as tiers on tiers.id = d.tier_id
 where d.workflow_id = any(array(select id from studio.workflows where name = any(%(workflows)s)))
-    and d.bucket >= (select ops.known_from('attempt_totals_by_workflow_daily'))
+    and d.bucket >= (select ops.known_from('attempt_totals_by_workflow_daily', array[
+        'succeeded_count', 'wall_seconds_by_segments_count', 'wall_seconds_by_segments_sum',
+        'wall_seconds_by_segments_work_sum', 'wall_seconds_per_segment_ln_count',
+        'wall_seconds_per_segment_ln_sum', 'wall_seconds_per_segment_ln_sumsq',
+        'gpu_seconds_by_segments_count', 'gpu_seconds_by_segments_sum', 'gpu_seconds_by_segments_work_sum',
+        'gpu_seconds_per_segment_ln_count', 'gpu_seconds_per_segment_ln_sum',
+        'gpu_seconds_per_segment_ln_sumsq', 'output_mb_by_segments_count', 'output_mb_by_segments_sum',
+        'output_mb_by_segments_work_sum', 'output_mb_per_segment_ln_count', 'output_mb_per_segment_ln_sum',
+        'output_mb_per_segment_ln_sumsq']))
 group by workflows.name, tiers.name
 having sum(d.succeeded_count) > 0;
 
