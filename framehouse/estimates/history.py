@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from framehouse.estimates.student import t_quantile
+from framehouse.student import t_quantile
 from framehouse.warehouse import Session
 
 Confidence = Literal["high", "medium", "low"]

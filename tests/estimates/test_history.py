@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from framehouse.estimates.history import CostHistory
-from framehouse.estimates.student import t_quantile
+from framehouse.student import t_quantile
 from framehouse.warehouse.statements import statement
 
 
