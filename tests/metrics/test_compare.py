@@ -1,10 +1,7 @@
 """A comparison names the better one when there is one, and never cries wolf."""
 
-import csv
-import gzip
 import math
-from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 import pytest
@@ -12,13 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framehouse.metrics.compare import Difference, LogSums, Unclear, difference
-
-X264 = Path(__file__).parents[3] / "shared" / "data" / "x264_hardware_runs.csv.gz"
-
-
-def sums(values: Sequence[float]) -> LogSums:
-    logs = [math.log(value) for value in values]
-    return LogSums(len(logs), math.fsum(logs), math.fsum(x * x for x in logs))
+from tests.metrics.encodes import sums
 
 
 def simulated(ratio: float, *, rounds: int, comparisons: int = 1) -> list[Difference]:
@@ -96,20 +87,6 @@ def test_units_do_not_matter_and_sides_mirror(
         assert there.ratio * back.ratio == pytest.approx(1)
         assert scaled.ratio == pytest.approx(there.ratio, rel=1e-6)
         assert there.low <= there.ratio <= there.high
-
-
-@pytest.fixture(scope="module")
-def encodes() -> dict[str, dict[Hashable, LogSums]]:
-    """Seconds of x264 encodes by worker, a stratum for each video and configuration, one run in each."""
-    if not X264.exists():
-        pytest.skip(f"the measurements of x264 on 30 workers are not at {X264}")
-    found: dict[str, dict[Hashable, LogSums]] = {}
-    with gzip.open(X264, "rt") as file:
-        for row in csv.DictReader(file):
-            found.setdefault(row["worker"], {})[row["video"], row["configurationID"]] = sums(
-                [float(row["etime"])]
-            )
-    return found
 
 
 @pytest.mark.parametrize("pair", [("1", "23"), ("16", "29")])
