@@ -84,46 +84,106 @@ def difference(
     freedom), and strata in which one side has a single sample are left out. With many it is that of the strata's
     differences around their mean.
     """
-    everything = (_total(first), _total(second))
-    common = [key for key, sums in first.items() if sums.count and key in second and second[key].count]
-    if not common:
-        return Difference(None, left_out=everything, level=level, reason=Unclear.NOTHING_ALIKE)
-    is_many = len(common) >= MANY_STRATA
-    if not is_many:
-        common = [key for key in common if min(first[key].count, second[key].count) > 1]
-        if not common:
-            return Difference(None, left_out=everything, level=level, reason=Unclear.TOO_FEW_SAMPLES)
-    counts = sum(first[key].count for key in common), sum(second[key].count for key in common)
-    pairs = [(first[key], second[key]) for key in common]
+    compared = _alike(first, second)
+    if isinstance(compared, Unclear):
+        return Difference(None, left_out=(_total(first), _total(second)), level=level, reason=compared)
+    variance, degrees = (_between if len(compared.pairs) >= MANY_STRATA else _within)(compared)
+    return _told(compared, first, second, variance, degrees, comparisons, level, smallest)
+
+
+def difference_in_time(
+    before: Sequence[Mapping[Hashable, LogSums]],
+    after: Sequence[Mapping[Hashable, LogSums]],
+    *,
+    comparisons: int = 1,
+    level: float = LEVEL,
+    smallest: float = SMALLEST,
+) -> Difference:
+    """What came after beside what was before, each given day by day.
+
+    Attempts of a day have more in common than their workflow and tier, so the variance is that of days around their
+    side's means (a sandwich estimate clustered by day), or that within strata where it is larger.
+    """
+    first, second = added(before), added(after)
+    compared = _alike(first, second)
+    if isinstance(compared, Unclear):
+        return Difference(None, left_out=(_total(first), _total(second)), level=level, reason=compared)
+    variance, degrees = _within(compared)
+    sides = _of_days(compared, before, 0), _of_days(compared, after, 1)
+    if all(days > 1 for _, days in sides):
+        of_days = sum(found for found, _ in sides)
+        if of_days > variance:
+            variance, degrees = of_days, min(degrees, sum(days for _, days in sides) - 2)
+    return _told(compared, first, second, variance, degrees, comparisons, level, smallest)
+
+
+def added(histories: Sequence[Mapping[Hashable, LogSums]]) -> dict[Hashable, LogSums]:
+    """Histories as one."""
+    found: dict[Hashable, LogSums] = {}
+    for history in histories:
+        for key, sums in history.items():
+            so_far = found.get(key, LogSums(0, 0.0, 0.0))
+            found[key] = LogSums(so_far.count + sums.count, so_far.sum + sums.sum, so_far.sumsq + sums.sumsq)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """What two histories have in common: the sums of each stratum, its weight, its difference; and their mean."""
+
+    keys: list[Hashable]
+    pairs: list[tuple[LogSums, LogSums]]
+    weights: list[float]
+    apart: list[float]
+    mean: float
+
+
+def _alike(first: Mapping[Hashable, LogSums], second: Mapping[Hashable, LogSums]) -> _Compared | Unclear:
+    keys = [key for key, sums in first.items() if sums.count and key in second and second[key].count]
+    if not keys:
+        return Unclear.NOTHING_ALIKE
+    if len(keys) < MANY_STRATA:
+        keys = [key for key in keys if min(first[key].count, second[key].count) > 1]
+        if not keys:
+            return Unclear.TOO_FEW_SAMPLES
+    pairs = [(first[key], second[key]) for key in keys]
     weights = [a.count * b.count / (a.count + b.count) for a, b in pairs]
     apart = [b.mean - a.mean for a, b in pairs]
     mean = sum(w * d for w, d in zip(weights, apart, strict=True)) / sum(weights)
-    variance, degrees = (_between if is_many else _within)(pairs, weights, apart, mean)
-    share = 1 - (1 - level) / 2 / comparisons
-    reach = t_quantile(share, degrees) * math.sqrt(variance)
+    return _Compared(keys, pairs, weights, apart, mean)
+
+
+def _told(
+    compared: _Compared,
+    first: Mapping[Hashable, LogSums],
+    second: Mapping[Hashable, LogSums],
+    variance: float,
+    degrees: int,
+    comparisons: int,
+    level: float,
+    smallest: float,
+) -> Difference:
+    mean, counts = compared.mean, (_of(compared, 0), _of(compared, 1))
+    reach = t_quantile(1 - (1 - level) / 2 / comparisons, degrees) * math.sqrt(variance)
     low, high = mean - reach, mean + reach
     is_clear = (low > 0 or high < 0) and abs(mean) >= math.log1p(smallest)
     return Difference(
         math.exp(mean), math.exp(low), math.exp(high), counts,
-        (everything[0] - counts[0], everything[1] - counts[1]), len(common), level, is_clear,
+        (_total(first) - counts[0], _total(second) - counts[1]), len(compared.keys), level, is_clear,
     )  # fmt: skip
 
 
-_Pair = tuple[LogSums, LogSums]
-
-
-def _within(
-    pairs: Sequence[_Pair], weights: Sequence[float], apart: Sequence[float], mean: float
-) -> tuple[float, int]:
+def _within(compared: _Compared) -> tuple[float, int]:
     """Variance of the weighted mean from the scatter within each stratum, and its degrees of freedom.
 
     Satterthwaite (1946), rounded down: with unequal variances the degrees are those that match the estimate's own.
     """
-    whole = sum(weights)
+    whole = sum(compared.weights)
     terms = [
         ((weight / whole) ** 2 * sums.variance / sums.count, sums.count - 1)
-        for weight, pair in zip(weights, pairs, strict=True)
+        for weight, pair in zip(compared.weights, compared.pairs, strict=True)
         for sums in pair
+        if sums.count > 1
     ]
     variance = sum(term for term, _ in terms)
     if variance == 0:
@@ -131,13 +191,35 @@ def _within(
     return variance, max(1, int(variance**2 / sum(term**2 / degrees for term, degrees in terms)))
 
 
-def _between(
-    pairs: Sequence[_Pair], weights: Sequence[float], apart: Sequence[float], mean: float
-) -> tuple[float, int]:
+def _between(compared: _Compared) -> tuple[float, int]:
     """Variance of the weighted mean from the scatter of the strata's differences, and its degrees of freedom."""
-    count, whole = len(weights), sum(weights)
-    scatter = sum((weight * (one - mean)) ** 2 for weight, one in zip(weights, apart, strict=True))
+    count, whole = len(compared.keys), sum(compared.weights)
+    scatter = sum(
+        (weight * (one - compared.mean)) ** 2
+        for weight, one in zip(compared.weights, compared.apart, strict=True)
+    )
     return scatter / whole**2 * count / (count - 1), count - 1
+
+
+def _of_days(compared: _Compared, days: Sequence[Mapping[Hashable, LogSums]], side: int) -> tuple[float, int]:
+    """One side's share of the variance of the weighted mean, from the scatter of its days; and how many they are."""
+    whole = sum(compared.weights)
+    moved = []
+    for day in days:
+        terms = [
+            weight / whole * (day[key].sum - day[key].count * pair[side].mean) / pair[side].count
+            for key, pair, weight in zip(compared.keys, compared.pairs, compared.weights, strict=True)
+            if key in day
+        ]
+        if terms:
+            moved.append(math.fsum(terms))
+    if len(moved) < 2:
+        return 0.0, len(moved)
+    return sum(one**2 for one in moved) * len(moved) / (len(moved) - 1), len(moved)
+
+
+def _of(compared: _Compared, side: int) -> int:
+    return sum(pair[side].count for pair in compared.pairs)
 
 
 def _total(history: Mapping[Hashable, LogSums]) -> int:
