@@ -26,6 +26,7 @@ UNITS: tuple[Unit, ...] = (
     Unit("seconds", "s", "time", 1.0),
     Unit("ms", "ms", "time", 1e-3),
     Unit("hours", "h", "time", 3600.0),
+    Unit("hour", "/h", "frequency", 1 / 3600.0),
     Unit("mb", "MiB", "memory", 1.0),
     Unit("gb", "GiB", "memory", 1024.0),
     Unit("joules", "J", "energy", 1.0),

@@ -30,6 +30,7 @@ class Metric:
     formula    over part names, in SQL's arithmetic; a division by zero is unknown. Empty for quantiles, which come
                from the quantity's histogram
     quantile   0..1, of the quantity
+    is_rate    what the formula gives is divided by the hours of the window, or of the bucket within the window
     """
 
     name: str
@@ -39,6 +40,7 @@ class Metric:
     quantity: Quantity | None = None
     quantile: float | None = None
     source: Source = ATTEMPTS
+    is_rate: bool = False
 
     @property
     def unit(self) -> Unit:
@@ -95,13 +97,27 @@ METRICS: tuple[Metric, ...] = (
     Metric("failed_count", "Attempts that failed.", "failed_count", Better.LOWER),
     Metric("canceled_count", "Attempts that were canceled.", "canceled_count", Better.LOWER),
     Metric("failure_ratio", "Failed among all attempts.", "failed_count / attempt_count", Better.LOWER),
+    Metric(
+        "retry_ratio", "Attempts that were not a job's first, among all.",
+        "(attempt_count - first_attempt_count) / attempt_count", Better.LOWER,
+    ),
     Metric("cold_ratio", "Succeeded attempts with a model load inside.", "cold_count / succeeded_count", Better.LOWER),
     Metric("segment_count", "Segments made.", "segment_count_sum", Better.HIGHER),
     Metric("frame_count", "Frames made.", "frame_count_sum", Better.HIGHER),
     Metric("gpu_hours", "GPU hours of succeeded attempts.", "gpu_seconds_sum / 3600"),
     Metric("wall_hours", "Wall hours of succeeded attempts.", "wall_seconds_sum / 3600"),
     Metric("wasted_gpu_hours", "GPU hours of the others.", "wasted_gpu_seconds_sum / 3600", Better.LOWER),
+    Metric(
+        "wasted_gpu_ratio", "GPU time of failed and canceled attempts among all GPU time.",
+        "wasted_gpu_seconds_sum / (coalesce(wasted_gpu_seconds_sum, 0) + coalesce(gpu_seconds_sum, 0))", Better.LOWER,
+    ),
     Metric("output_gb", "What succeeded attempts wrote for keeps.", "output_mb_sum / 1024"),
+    Metric("energy_kwh", "Energy of succeeded attempts that knew theirs.", "energy_joules_sum / 3600000"),
+    Metric("succeeded_per_hour", "Attempts that succeeded, in an hour of the clock.", "succeeded_count", Better.HIGHER,
+           is_rate=True),
+    Metric("segments_per_hour", "Segments made in an hour of the clock.", "segment_count_sum", Better.HIGHER,
+           is_rate=True),
+    Metric("frames_per_hour", "Frames made in an hour of the clock.", "frame_count_sum", Better.HIGHER, is_rate=True),
     *(metric for q in QUANTITIES for metric in _family(q)),
     Metric(
         "generating_hours", "Hours in which workers generated.", "generating_seconds_sum / 3600", Better.HIGHER,

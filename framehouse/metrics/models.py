@@ -120,7 +120,7 @@ def metrics_page() -> str:
     ]
     for m in METRICS:
         formula = (
-            f"`{m.formula}`"
+            f"`{m.formula}`{' / hours of the bucket' if m.is_rate else ''}"
             if m.formula
             else f"quantile {m.quantile:g} of `{m.quantity.name}`"
             if m.quantity

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from framehouse.errors import QueryError
@@ -15,7 +15,7 @@ from framehouse.metrics.quantities import Histogram
 from framehouse.metrics.rollups import NAMES, ROLLUPS, Rollup, Source
 from framehouse.units import Unit
 from framehouse.warehouse import Session, Warehouse
-from framehouse.windows import Grain, Window, first_instant, zone
+from framehouse.windows import Grain, Window, first_instant, following, zone
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -200,7 +200,25 @@ def _answer(
             for m in own:
                 if m.quantile is not None:
                     values[m.name] = _quantile(m, values, bins.get(key, {}))
+    for m in own:
+        if m.is_rate:
+            for key, values in found.items():
+                values[m.name] = _per_hour(values[m.name], key, question)
     return _Answer(found, tuple(plans))
+
+
+def _per_hour(amount: float | None, key: tuple[Value, ...], question: Question) -> float | None:
+    """An amount in an hour of its bucket, as far as that lies within the window."""
+    window = question.window
+    if question.grain is not None:
+        start = key[0]
+        assert isinstance(start, datetime)
+        window = Window(
+            max(start, window.start),
+            min(following(start, question.grain, zone(question.zone_name)), window.end),
+        )
+    hours = (window.end - window.start) / timedelta(hours=1)
+    return None if amount is None or not hours else amount / hours
 
 
 def _table(session: Session, query: Query, question: Question) -> dict[tuple[Value, ...], dict[str, Any]]:

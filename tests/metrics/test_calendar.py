@@ -130,6 +130,23 @@ def test_buckets_of_peoples_calendars(quarters: Warehouse, case: Case, is_raw: b
     assert list(found) == sorted(found)  # type: ignore[type-var]
 
 
+@pytest.mark.parametrize("grain", [None, Grain.HOUR, Grain.DAY, Grain.WEEK])
+def test_a_rate_is_of_the_hours_that_were(quarters: Warehouse, grain: Grain | None) -> None:
+    """Four in every hour, also on a day of 25 hours and in a bucket that the window cuts."""
+    window = Window(instant("2025-11-01T09:30Z"), instant("2025-11-03T20:15Z"))
+    rates = metrics.read(
+        quarters,
+        ["succeeded_per_hour", "segments_per_hour"],
+        window=window,
+        grain=grain,
+        zone_name="America/New_York",
+    )
+    assert len(list(rates)) == {None: 1, Grain.HOUR: 60, Grain.DAY: 3, Grain.WEEK: 2}[grain]
+    assert {row["succeeded_per_hour"] for row in rates} == {4.0}
+    assert rates.columns[-1].unit is not None
+    assert rates.columns[-1].unit.label == "/h"
+
+
 @each_case
 def test_the_calendar_in_python_is_the_same(case: Case) -> None:
     zone_name, grain, start, end, expected = case
