@@ -11,6 +11,8 @@ from framehouse.metrics.rollups import HEARTBEATS, ROLLUPS, Rollup
 from framehouse.progress import Reporter
 from framehouse.windows import Grain
 
+#: Of a studio with so many rows a day; in quieter ones there is less to add up.
+_BAR_ROWS_A_DAY = 80_000
 _BARS = {Grain.FINE: 6.0, Grain.HOUR: 6.0, Grain.DAY: 50.0}
 
 
@@ -27,7 +29,8 @@ def measure(places: Sequence[Place], report: Reporter) -> list[Figure]:
 def _figure(place: Place, connection: psycopg.Connection[tuple[int]], rollup: Rollup) -> Figure:
     cells = _count(connection, f"rollup.{rollup.name}")
     raw = _count(connection, rollup.source.table)
-    bar = None if rollup.source is HEARTBEATS else _BARS[rollup.grain]
+    has_bar = rollup.source is not HEARTBEATS and place.rows_a_day >= _BAR_ROWS_A_DAY
+    bar = _BARS[rollup.grain] if has_bar else None
     return Figure(place.size, rollup.name, cells, raw, "rows", "rows a cell", 1, raw / cells, bar)
 
 

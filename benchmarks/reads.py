@@ -22,8 +22,8 @@ from framehouse.warehouse.maintain import maintain
 from framehouse.windows import Grain, Window, floor, zone
 
 _PAIRS = 9
-_BAR_FROM = 5_000_000
-#: How many times faster than raw, by how many buckets are touched.
+#: How many times faster than raw, by how many buckets are touched; of a month of so many rows (8 M over 90 days).
+_BAR_ROWS = 2_500_000
 _BARS = {0: 100.0, 3: 30.0, 50: 12.0}
 _DAYS = 30
 MEANS = ("attempt_count", "avg_wall_seconds", "avg_gpu_seconds", "failure_ratio")
@@ -77,7 +77,11 @@ def _figure(place: Place, warehouse: Warehouse, question: _Question) -> Figure:
 
     _check_equal(ask(False), ask(True), is_exact=question.metrics is MEANS)
     ours, raw = interleaved(lambda: ask(False), lambda: ask(True), _PAIRS)
-    bar = _BARS[question.touched] if question.has_bar and place.row_count >= _BAR_FROM else None
+    bar = (
+        _BARS[question.touched]
+        if question.has_bar and place.rows_a_day * min(_DAYS, place.day_count) >= _BAR_ROWS
+        else None
+    )
     return Figure(
         place.size,
         question.name,
