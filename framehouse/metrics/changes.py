@@ -14,7 +14,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from framehouse.metrics.compare import Difference, LogSums, added, difference_in_time
+from framehouse.metrics.compare import Difference, LogSums, added, difference_by_day
 
 Floats = npt.NDArray[np.float64]
 #: Of each side of a jump, at the least.
@@ -49,7 +49,7 @@ def changes(days: Sequence[Day], *, seed: int = 0) -> list[Change]:
     found = []
     for before, split, after in zip(edges, splits, edges[2:], strict=False):
         sides = ([day.sums for day in known[start:end]] for start, end in ((before, split), (split, after)))
-        told = difference_in_time(*sides, comparisons=len(splits))
+        told = difference_by_day(*sides, comparisons=len(splits))
         if told.is_clear:
             found.append(Change(known[split].start, told))
     return found

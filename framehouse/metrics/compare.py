@@ -91,7 +91,7 @@ def difference(
     return _told(compared, first, second, variance, degrees, comparisons, level, smallest)
 
 
-def difference_in_time(
+def difference_by_day(
     before: Sequence[Mapping[Hashable, LogSums]],
     after: Sequence[Mapping[Hashable, LogSums]],
     *,

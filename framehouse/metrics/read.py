@@ -117,7 +117,7 @@ def read(
 
 def read_in(
     session: Session,
-    metrics: str | Sequence[str],
+    metrics: str | Sequence[str | Metric],
     *,
     window: Window,
     by: str | Sequence[str] = (),
@@ -128,7 +128,8 @@ def read_in(
 ) -> Table:
     """`read`, in a snapshot that is open already, so that several answers are of one instant."""
     # Asked for twice is asked for once.
-    wanted = tuple(metric(name) for name in dict.fromkeys([metrics] if isinstance(metrics, str) else metrics))
+    asked = dict.fromkeys([metrics] if isinstance(metrics, str) else metrics)
+    wanted = tuple(one if isinstance(one, Metric) else metric(one) for one in asked)
     if not wanted:
         raise QueryError("no metric was asked for", hint='name some, such as ["attempt_count"]')
     dimensions = (by,) if isinstance(by, str) else tuple(dict.fromkeys(by))

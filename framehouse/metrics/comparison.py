@@ -1,0 +1,192 @@
+"""Comparisons that people ask for: two or more workflows, one workflow in two periods, or at two tiers.
+
+Each is a set of sides (what to take, over which window); each pair is compared in each quantity, like for like:
+on the same tiers and workers where both sides have enough of those in common, else on the same tiers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from framehouse.errors import QueryError
+from framehouse.metrics.changes import Change, Day, changes
+from framehouse.metrics.compare import LEVEL, Difference, difference_by_day
+from framehouse.metrics.definitions import Better, metric
+from framehouse.metrics.histories import histories, quantity_of
+from framehouse.metrics.read import Filter
+from framehouse.metrics.sentences import Finding, sentence
+from framehouse.warehouse import Session, Warehouse
+from framehouse.windows import Window
+
+#: What is compared unless something else is asked for: what a unit of work takes.
+QUANTITIES = (
+    "wall_seconds_per_segment",
+    "gpu_seconds_per_segment",
+    "output_mb_per_segment",
+    "time_per_frame_ms",
+)
+_STRATA = (("tier", "worker"), ("tier",), ())
+#: Of each side, that has to be alike before a finer adjustment is used.
+_ENOUGH = 0.5
+MOST_SIDES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a comparison: its name, its window and what is taken of it ({"workflow": "a", "tier": "draft"})."""
+
+    label: str
+    window: Window
+    where: Mapping[str, Filter]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One pair of sides in one quantity: the second beside the first.
+
+    adjusted_for   dimensions within whose values the sides were compared
+    """
+
+    quantity: str
+    first: str
+    second: str
+    difference: Difference
+    adjusted_for: tuple[str, ...]
+
+    @property
+    def is_better(self) -> bool | None:
+        """Whether the second is the better one, as far as it differs; None where neither way is."""
+        better, ratio = metric(f"avg_{self.quantity}").better, self.difference.ratio
+        if ratio is None or better is Better.NEITHER:
+            return None
+        return (ratio < 1) is (better is Better.LOWER)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Every pair in every quantity, at one level for all together; and a sentence for each pair."""
+
+    compared: tuple[Compared, ...]
+    sentences: tuple[str, ...]
+    level: float = LEVEL
+
+
+def compare(
+    warehouse: Warehouse,
+    sides: Sequence[Side],
+    *,
+    quantities: Sequence[str] = QUANTITIES,
+    level: float = LEVEL,
+) -> Comparison:
+    """Compare each pair of sides in each quantity, all as of one instant.
+
+    Raises QueryError for fewer than two sides or more than 12, equal labels, and quantities that cannot be compared.
+    """
+    _check(sides, quantities)
+    pairs = list(combinations(sides, 2))
+    count = len(pairs) * len(quantities)
+    found = []
+    with warehouse.session(is_snapshot=True) as session:
+        for quantity in quantities:
+            days: dict[tuple[str, tuple[str, ...]], list[Day]] = {}
+            for first, second in pairs:
+                found.append(_pair(session, quantity, first, second, days, count, level))
+    sentences = [
+        sentence(
+            one.label,
+            other.label,
+            [
+                Finding(c.quantity, c.difference, c.is_better)
+                for c in found
+                if (c.first, c.second) == (one.label, other.label)
+            ],
+        )
+        for one, other in pairs
+    ]
+    return Comparison(tuple(found), tuple(sentences), level)
+
+
+def changes_of(
+    warehouse: Warehouse,
+    quantity: str,
+    *,
+    window: Window,
+    where: Mapping[str, Filter],
+    zone_name: str | None = None,
+) -> list[Change]:
+    """When something changed for what `where` names (usually a workflow): the jumps of its days, like for like."""
+    with warehouse.session(is_snapshot=True) as session:
+        days = _days(session, quantity, Side("", window, where), ("tier",), zone_name)
+    return changes(days)
+
+
+def _check(sides: Sequence[Side], quantities: Sequence[str]) -> None:
+    if not 2 <= len(sides) <= MOST_SIDES:
+        raise QueryError(f"{len(sides)} sides cannot be compared", hint=f"give 2 to {MOST_SIDES}")
+    if len({side.label for side in sides}) < len(sides):
+        raise QueryError("two sides have the same name", hint="give each workflow, tier or period once")
+    if not quantities:
+        raise QueryError("no quantity was asked for", hint=f"name some, such as {QUANTITIES[0]}")
+    for quantity in quantities:
+        quantity_of(quantity)
+
+
+def _pair(
+    session: Session,
+    quantity: str,
+    first: Side,
+    second: Side,
+    days: dict[tuple[str, tuple[str, ...]], list[Day]],
+    count: int,
+    level: float,
+) -> Compared:
+    """The finest adjustment for which enough of both sides is alike."""
+    differing = {
+        dimension
+        for dimension in {*first.where, *second.where}
+        if first.where.get(dimension) != second.where.get(dimension)
+    }
+    options = dict.fromkeys(tuple(d for d in strata if d not in differing) for strata in _STRATA)
+    best: Compared | None = None
+    for strata in options:
+        for side in (first, second):
+            if (side.label, strata) not in days:
+                days[side.label, strata] = _days(session, quantity, side, strata)
+        told = difference_by_day(
+            *([day.sums for day in days[side.label, strata]] for side in (first, second)),
+            comparisons=count,
+            level=level,
+        )
+        compared = Compared(quantity, first.label, second.label, told, strata)
+        if _alike(told) >= _ENOUGH:
+            return compared
+        if best is None or _alike(told) > _alike(best.difference):
+            best = compared
+    assert best is not None
+    return best
+
+
+def _alike(told: Difference) -> float:
+    """The share of its samples that was compared, of the side of which it is less."""
+    shares = [
+        count / (count + left) if count + left else 0.0
+        for count, left in zip(told.counts, told.left_out, strict=True)
+    ]
+    return min(shares)
+
+
+def _days(
+    session: Session, quantity: str, side: Side, strata: tuple[str, ...], zone_name: str | None = None
+) -> list[Day]:
+    found = histories(
+        session,
+        quantity,
+        window=side.window,
+        by="workflow",
+        strata=strata,
+        zone_name=zone_name,
+        where=side.where,
+    )
+    if len(found) > 1:
+        raise QueryError(f"{side.label!r} is of several workflows", hint="name one workflow for each side")
+    return next(iter(found.values()), [])

@@ -1,0 +1,59 @@
+"""Histories out of a warehouse: what each group took, day by day and stratum by stratum, as sums of logarithms."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from datetime import datetime
+
+from framehouse.errors import QueryError
+from framehouse.metrics.changes import Day
+from framehouse.metrics.compare import LogSums
+from framehouse.metrics.definitions import Metric
+from framehouse.metrics.quantities import QUANTITIES, Quantity
+from framehouse.metrics.read import Filter, read_in
+from framehouse.warehouse import Session
+from framehouse.windows import Grain, Window
+
+COMPARED = tuple(quantity.name for quantity in QUANTITIES if quantity.is_logged)
+
+
+def quantity_of(name: str) -> Quantity:
+    """A quantity whose logarithms are kept. Raises QueryError for any other name."""
+    for quantity in QUANTITIES:
+        if quantity.name == name and quantity.is_logged:
+            return quantity
+    raise QueryError(f"{name!r} cannot be compared", hint=f"one of: {', '.join(COMPARED)}")
+
+
+def histories(
+    session: Session,
+    quantity: str,
+    *,
+    window: Window,
+    by: str,
+    strata: Sequence[str],
+    zone_name: str | None = None,
+    where: Mapping[str, Filter] | None = None,
+) -> dict[str | None, list[Day]]:
+    """The days of each group (each value of the dimension `by`), stratified by other dimensions, in order.
+
+    Only what is positive has a logarithm and counts. Raises QueryError for a quantity or dimension that cannot be had.
+    """
+    chosen = quantity_of(quantity)
+    wanted = [Metric(name, "", formula=name, quantity=chosen) for name in _parts(chosen)]
+    table = read_in(
+        session, wanted, window=window, by=(by, *strata), grain=Grain.DAY, zone_name=zone_name, where=where
+    )
+    found: dict[str | None, dict[datetime, dict[Hashable, LogSums]]] = {}
+    for start, group, *rest in table.rows:
+        key, (count, total, squares) = tuple(rest[:-3]), rest[-3:]
+        if count:
+            assert isinstance(start, datetime)
+            assert isinstance(count, int)
+            assert isinstance(total, float)
+            assert isinstance(squares, float)
+            days = found.setdefault(None if group is None else str(group), {})
+            days.setdefault(start, {})[key] = LogSums(count, total, squares)
+    return {group: [Day(start, days[start]) for start in sorted(days)] for group, days in found.items()}
+
+
+def _parts(quantity: Quantity) -> tuple[str, str, str]:
+    return (f"{quantity.name}_ln_count", f"{quantity.name}_ln_sum", f"{quantity.name}_ln_sumsq")

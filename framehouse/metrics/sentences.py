@@ -1,0 +1,71 @@
+"""A comparison in one sentence that a producer can act on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from framehouse.metrics.compare import Difference
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A quantity's difference: the second side beside the first. `is_better` is None where nobody prefers either."""
+
+    quantity: str
+    difference: Difference
+    is_better: bool | None
+
+
+def sentence(first: str, second: str, findings: Sequence[Finding]) -> str:
+    """What is clear of the second beside the first, better and worse set against each other; or that nothing is.
+
+    "Workflow b is 20 % slower than a (15-25 %, n = 412) but takes 10 % less GPU time (8-12 %, n = 412)."
+    """
+    known = [finding for finding in findings if finding.difference.ratio is not None]
+    if not known:
+        return f"{first} and {second} have done nothing alike, so they cannot be compared."
+    clear = [finding for finding in known if finding.difference.is_clear]
+    if not clear:
+        count = max(sum(finding.difference.counts) for finding in known)
+        return f"No clear difference between {first} and {second} (n = {count:,})."
+    # What speaks for one side together, then what speaks for the other.
+    side = clear[0].is_better
+    clear = sorted(clear, key=lambda finding: (finding.is_better is not side, finding.is_better is not None))
+    told = [_phrase(finding) for finding in clear]
+    words = f"{second} {told[0][0]} than {first} {told[0][1]}"
+    for before, finding, (phrase, interval) in zip(clear, clear[1:], told[1:], strict=False):
+        is_against = {side, finding.is_better} == {True, False} and finding.is_better is not before.is_better
+        joint = " but" if is_against else " and"
+        words += f"{joint} {phrase} {interval}"
+    return f"{words}."
+
+
+_SLOWER = ("is {} slower", "is {} faster")
+_PHRASES: tuple[tuple[str, tuple[str, str]], ...] = (
+    ("wall_seconds", _SLOWER),
+    ("cold_wall_seconds", _SLOWER),
+    ("time_per_frame", _SLOWER),
+    ("rtf", ("is {} faster", "is {} slower")),
+    ("gpu_seconds", ("takes {} more GPU time", "takes {} less GPU time")),
+    ("cold_gpu_seconds", ("takes {} more GPU time", "takes {} less GPU time")),
+    ("output_mb", ("writes {} more", "writes {} less")),
+)
+
+
+def _phrase(finding: Finding) -> tuple[str, str]:
+    """What is said of a clear difference, and its interval and samples in brackets."""
+    told = finding.difference
+    assert told.ratio is not None
+    assert told.low is not None
+    assert told.high is not None
+    more, less = next(
+        (forms for stem, forms in _PHRASES if finding.quantity.startswith(stem)),
+        (f"has {{}} more {finding.quantity}", f"has {{}} less {finding.quantity}"),
+    )
+    low, high = sorted(abs(edge - 1) * 100 for edge in (told.low, told.high))
+    form = more if told.ratio > 1 else less
+    interval = f"({_number(low)}-{_number(high)} %, n = {sum(told.counts):,})"
+    return form.format(f"{_number(abs(told.ratio - 1) * 100)} %"), interval
+
+
+def _number(percent: float) -> str:
+    return f"{percent:.0f}" if percent >= 9.5 else f"{percent:.1f}"

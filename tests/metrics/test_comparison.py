@@ -1,0 +1,143 @@
+"""Workflows, periods and tiers beside each other, from a real warehouse: like for like, with a sentence."""
+
+import math
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from framehouse import metrics
+from framehouse.errors import QueryError
+from framehouse.metrics.comparison import Comparison, Side, changes_of, compare
+from framehouse.metrics.histories import quantity_of
+from framehouse.warehouse import Warehouse
+from framehouse.warehouse.maintain import maintain
+from framehouse.windows import Window
+from tests.builders import event, store
+from tests.conftest import TestServer
+
+FIRST = datetime(2026, 3, 2, tzinfo=UTC)
+WEEKS = Window(FIRST, FIRST + timedelta(days=30))
+SECONDS = ("wall_seconds_per_segment",)
+
+
+@pytest.fixture(scope="module")
+def month(server: TestServer) -> Iterator[Warehouse]:
+    """b takes a fifth more than a, and writes a tenth less; c is a's equal but did the long tier on the slow worker,
+    and from the 20th day on took a third more."""
+    rng = np.random.default_rng(11)
+    factor = {"a": 1.0, "b": 1.2, "c": 1.0}
+    output = {"a": 10.0, "b": 9.0, "c": 10.0}
+    tier = {"draft": 5.0, "production": 60.0}
+    worker = {"gpu-1": 1.0, "gpu-2": 1.5}
+    events = []
+    for day in range(30):
+        for workflow, slower in factor.items():
+            for n in range(12):
+                is_long = n % 4 == 0 if workflow != "c" else n % 4 != 0
+                on = "gpu-2" if (n % 3 == 0) is (workflow != "c") else "gpu-1"
+                name = "production" if is_long else "draft"
+                size = slower * tier[name] * worker[on]
+                size *= 4 / 3 if workflow == "c" and day >= 20 else 1
+                segments = int(rng.integers(1, 5))
+                events.append(event(
+                    workflow=workflow, tier=name, worker=on, segment_count=segments,
+                    finished_at=(FIRST + timedelta(days=day, minutes=20 * n + 5)).isoformat(),
+                    wall_seconds=float(size * segments * rng.lognormal(0, 0.15)),
+                    output_mb=float(output[workflow] * segments * rng.lognormal(0, 0.1)),
+                ))  # fmt: skip
+    url = server.create(template=server.template)
+    with Warehouse(url) as warehouse:
+        store(warehouse, events)
+        maintain(warehouse)
+        yield warehouse
+    server.drop(url)
+
+
+def workflow(name: str, window: Window = WEEKS) -> Side:
+    return Side(name, window, {"workflow": name})
+
+
+def test_a_fifth_is_named_with_its_price(month: Warehouse) -> None:
+    found = compare(month, [workflow("a"), workflow("b")])
+    by_quantity = {one.quantity: one for one in found.compared}
+    seconds = by_quantity["wall_seconds_per_segment"]
+    assert seconds.difference.ratio == pytest.approx(1.2, rel=0.04)
+    assert seconds.difference.counts == (360, 360)
+    assert (seconds.is_better, seconds.adjusted_for) == (False, ("tier", "worker"))
+    assert by_quantity["time_per_frame_ms"].difference.reason is not None, "nobody said how many frames"
+    [told] = found.sentences
+    assert re.fullmatch(
+        r"b is \d\d % slower than a \(\d\d-\d\d %, n = 720\) and writes \d+(\.\d)? % less \(.* %, n = 720\)\.",
+        told,
+    ), told
+
+
+def test_another_mix_of_tiers_and_workers_is_no_difference(month: Warehouse) -> None:
+    before = Window(FIRST, FIRST + timedelta(days=20))
+    found = compare(month, [workflow("a", before), workflow("c", before)], quantities=SECONDS)
+    [told] = found.compared
+    assert not told.difference.is_clear
+    assert found.sentences == ("No clear difference between a and c (n = 480).",)
+    totals = {side: sum_of(month, side, before) for side in "ac"}
+    assert totals["c"] > 1.5 * totals["a"], "although it took far longer as a whole"
+
+
+def sum_of(warehouse: Warehouse, name: str, window: Window) -> float:
+    [row] = metrics.read(warehouse, ["wall_hours"], window=window, where={"workflow": name})
+    assert isinstance(row["wall_hours"], float)
+    return row["wall_hours"]
+
+
+def test_one_workflow_in_two_periods(month: Warehouse) -> None:
+    change = FIRST + timedelta(days=20)
+    sides = [
+        Side("before", Window(WEEKS.start, change), {"workflow": "c"}),
+        Side("after", Window(change, WEEKS.end), {"workflow": "c"}),
+    ]
+    found = compare(month, sides, quantities=SECONDS)
+    assert found.compared[0].difference.ratio == pytest.approx(4 / 3, rel=0.05)
+    assert found.sentences[0].startswith("after is 3")
+
+
+def test_one_workflow_at_two_tiers_is_compared_on_the_same_workers(month: Warehouse) -> None:
+    sides = [Side(name, WEEKS, {"workflow": "a", "tier": name}) for name in ("draft", "production")]
+    [told] = compare(month, sides, quantities=SECONDS).compared
+    assert told.adjusted_for == ("worker",)
+    assert told.difference.ratio == pytest.approx(12, rel=0.05)
+
+
+def test_the_change_is_dated(month: Warehouse) -> None:
+    [found] = changes_of(month, SECONDS[0], window=WEEKS, where={"workflow": "c"})
+    assert found.at == FIRST + timedelta(days=20)
+    assert found.difference.ratio == pytest.approx(4 / 3, rel=0.1)
+    assert changes_of(month, SECONDS[0], window=WEEKS, where={"workflow": "a"}) == []
+
+
+def test_three_workflows_are_three_pairs_at_one_level(month: Warehouse) -> None:
+    def reach(found: Comparison) -> float:
+        one = found.compared[0].difference
+        assert one.low is not None
+        assert one.high is not None
+        return math.log(one.high / one.low)
+
+    two = compare(month, [workflow("a"), workflow("b")], quantities=SECONDS)
+    three = compare(month, [workflow(name) for name in "abc"], quantities=SECONDS)
+    assert [(one.first, one.second) for one in three.compared] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert reach(three) > reach(two)
+
+
+def test_what_cannot_be_compared_is_said(month: Warehouse) -> None:
+    with pytest.raises(QueryError, match="1 sides"):
+        compare(month, [workflow("a")])
+    with pytest.raises(QueryError, match="same name"):
+        compare(month, [workflow("a"), workflow("a")])
+    with pytest.raises(QueryError, match="cannot be compared") as caught:
+        quantity_of("attempt_count")
+    assert "wall_seconds" in str(caught.value.hint)
+    with pytest.raises(QueryError, match="no workflow 'nobody'"):
+        compare(month, [workflow("a"), workflow("nobody")])
+    nothing = compare(month, [workflow("a"), workflow("b", Window(WEEKS.end, WEEKS.end + timedelta(days=9)))])
+    assert nothing.sentences == ("a and b have done nothing alike, so they cannot be compared.",)
