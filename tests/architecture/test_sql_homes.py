@@ -12,7 +12,6 @@ PACKAGES = ["framehouse", "ingest", "api", "migrations"]
 #: Python that may hold SQL, and why.
 HOMES = {
     "framehouse/metrics/compile.py": "builds the statements of questions",
-    "framehouse/metrics/models.py": "generates the dbt models",
     "framehouse/metrics/quantities.py": "declares the expressions that both are made of",
     "migrations/sql.py": "runs the SQL beside a revision in the owner's name",
     "migrations/upgrade.py": "lets one upgrader in at a time",
