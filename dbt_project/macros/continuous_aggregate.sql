@@ -33,6 +33,12 @@
         {{ exceptions.raise_compiler_error(
             "rollup " ~ name ~ " follows the zone " ~ built[0][1] ~ ", which is fixed at the first build; "
             ~ "set FRAMEHOUSE_STUDIO_ZONE=" ~ built[0][1]) }}
+    {% elif beside | length == 1
+            and (beside[0][1] != hash or (built[0][0] == hash and finer_beside | length == 0)) %}
+        {# Nobody wants it any more: the model was changed again, or changed back. #}
+        {{ exceptions.raise_compiler_error(
+            "rollup " ~ beside[0][0] ~ " stands beside " ~ name ~ " and was built from yet another definition; "
+            ~ "`framehouse build --abandon` removes it") }}
     {% elif built[0][0] == hash and finer_beside | length == 0 %}
         {% set done = 'KEEP ROLLUP' %}
     {% elif not var('renew') %}
@@ -40,14 +46,9 @@
             "rollup " ~ name ~ " was built from another definition, and its history may be all that is left of raw "
             ~ "data that was dropped; `framehouse build --renew` builds the new shape beside it, keeps the history and "
             ~ "then puts it in its place. See docs/operations.md, 'Changing a rollup'") }}
-    {% elif beside | length == 1 and beside[0][1] == hash %}
+    {% elif beside | length == 1 %}
         {% set done = 'KEEP ROLLUP BESIDE' %}
     {% else %}
-        {% if beside | length == 1 %}
-            {{ exceptions.raise_compiler_error(
-                "rollup " ~ beside[0][0] ~ " stands beside " ~ name ~ " and was built from yet another definition; "
-                ~ "`framehouse build --abandon` removes it") }}
-        {% endif %}
         {% do framehouse_create_rollup(name ~ '_v' ~ (built[0][2] + 1), name, built[0][2] + 1, definition, hash, finer,
             finer_beside[0][0] if finer_beside | length == 1 else finer) %}
         {% set done = 'CREATE ROLLUP BESIDE' %}
@@ -215,7 +216,7 @@
     {{ return(found.columns[0].values() | list) }}
 {%- endmacro %}
 
-{# Bucket and dimensions stand before the first part, and every rollup's first part is a count of rows. #}
+{# The bucket and the dimensions, whose columns are all named after what they identify. #}
 {% macro framehouse_keys(columns) -%}
     {%- set keys = [] -%}
     {%- for column in columns if column == 'bucket' or column.endswith('_id') -%}

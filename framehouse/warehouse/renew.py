@@ -48,8 +48,8 @@ def swap(warehouse: Warehouse) -> list[str]:
 
 def _swap(warehouse: Warehouse) -> list[str]:
     with warehouse.session() as session:
-        session.run("renew.wait_briefly")
         session.run("renew.be_alone")
+        session.run("renew.wait_briefly")
         session.run("renew.hold_rollups")
         session.run("renew.be_owner")
         beside = session.records(_Beside, "renew.beside")

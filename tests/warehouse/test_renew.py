@@ -65,6 +65,21 @@ def studio(server: TestServer, template: str) -> Iterator[Warehouse]:
     server.drop(url)
 
 
+class StopError(Exception):
+    """As if it had been stopped there."""
+
+
+class Stop:
+    """Ends a renewal whose cells are about to be computed."""
+
+    def step(self, text: str) -> None:
+        if text.startswith("computing cells"):
+            raise StopError
+
+    def advance(self, done: float, total: float, text: str = "") -> None:
+        pass
+
+
 def history(url: str) -> dict[str, object]:
     """What the views say of heartbeats below the fence."""
     text = """select array_agg((bucket, worker_id, heartbeat_count, covered_seconds_sum, generating_seconds_sum)::text
@@ -166,17 +181,6 @@ def test_views_of_others_stay_or_are_in_the_way(
 def test_readers_see_the_old_shape_until_the_new_one_is_whole(studio: Warehouse, tmp_path: Path) -> None:
     before = history(studio.url)
 
-    class StopError(Exception):
-        pass
-
-    class Stop:
-        def step(self, text: str) -> None:
-            if text.startswith("computing cells"):
-                raise StopError
-
-        def advance(self, done: float, total: float, text: str = "") -> None:
-            pass
-
     with pytest.raises(StopError):
         build(studio, log_dir=tmp_path, is_renewing=True, report=Stop())
     beside = ask(studio.url, "select array_agg(name order by name) from ops.rollups where renews is not null")
@@ -196,6 +200,26 @@ def test_readers_see_the_old_shape_until_the_new_one_is_whole(studio: Warehouse,
     build(studio, log_dir=tmp_path, is_renewing=True)
     assert history(studio.url) == before
     exact(studio.url, since=FENCE.isoformat())
+
+
+def test_a_change_that_was_taken_back_takes_no_place(
+    studio: Warehouse, tmp_path: Path, changed: Callable[[Callable[[str], str]], Path]
+) -> None:
+    build(studio, log_dir=tmp_path, is_renewing=True)
+    before = history(studio.url)
+    project = changed(
+        lambda text: text.replace("    sum(covered_seconds) as", "    sum(covered_seconds) / 2 as")
+    )
+    with pytest.raises(StopError):
+        build(studio, log_dir=tmp_path, is_renewing=True, project=project, report=Stop())
+    for is_renewing in (False, True):
+        with pytest.raises(DefinitionError, match="framehouse build --abandon") as caught:
+            build(studio, log_dir=tmp_path, is_renewing=is_renewing)
+        assert f"{FINE}_v3" in str(caught.value)
+    assert history(studio.url) == before
+    assert abandon(studio) == [f"{FINE}_v3", f"{DAILY}_v3"]
+    build(studio, log_dir=tmp_path)
+    assert history(studio.url) == before
 
 
 _RENEW = """
