@@ -96,7 +96,7 @@
         {% do run_query("create table " ~ cells ~ " as " ~ own ~ "\nlimit 0") %}
     {% endif %}
     {%- set columns = framehouse_columns(cells) -%}
-    {%- set keys = framehouse_keys(columns) -%}
+    {%- set keys = framehouse_keys(columns, definition) -%}
     {%- set recompute = none -%}
     {% if not is_community %}
         {% do run_query("alter table " ~ cells ~ " alter column bucket set not null") %}
@@ -139,7 +139,7 @@
     {% if raw_from | length == 1 %}
         {%- set fence = raw_from[0][0] -%}
         {%- set old_columns = framehouse_columns(old[0]) -%}
-        {% if framehouse_keys(old_columns) != keys %}
+        {% if framehouse_keys(old_columns, old[1]) != keys %}
             {{ exceptions.raise_compiler_error(
                 "rollup " ~ renews ~ " has other dimensions than before, in which the history before " ~ fence
                 ~ " cannot be kept; give the new shape a name of its own") }}
@@ -216,13 +216,9 @@
     {{ return(found.columns[0].values() | list) }}
 {%- endmacro %}
 
-{# The bucket and the dimensions, whose columns are all named after what they identify. #}
-{% macro framehouse_keys(columns) -%}
-    {%- set keys = [] -%}
-    {%- for column in columns if column == 'bucket' or column.endswith('_id') -%}
-        {%- do keys.append(column) -%}
-    {%- endfor -%}
-    {{ return(keys) }}
+{# The bucket and the dimensions: the columns that a definition groups by, which stand first. #}
+{% macro framehouse_keys(columns, definition) -%}
+    {{ return(columns[:definition.rsplit('group by', 1)[1].split(',') | length]) }}
 {%- endmacro %}
 
 {#
