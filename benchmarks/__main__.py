@@ -48,7 +48,7 @@ def size(text: str) -> tuple[int, int]:
     "sizes",
     type=size,
     multiple=True,
-    default=("1M", "8M"),
+    default=("1M", "8M/90"),
     show_default=True,
     metavar="ROWS[/DAYS]",
     help="Attempts in a warehouse, and over how many days (90,000 a day); once for each warehouse.",

@@ -113,7 +113,7 @@ def drop(warehouse: Warehouse, planned: Preview, report: Reporter = SILENT) -> N
                 return
         except LockedError as error:
             raise LockedError(
-                "somebody writes or reads raw data for long (a backup, a question), and a drop has to wait for that",
+                "somebody maintains, writes or reads for long (a backup, say), and a drop has to wait for that",
                 hint="run it again later; `framehouse serve` tries again in an hour",
             ) from error
     raise WarehouseError(
