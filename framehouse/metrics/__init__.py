@@ -5,6 +5,7 @@ metrics.read(warehouse, ["attempt_count", "p90_wall_seconds"], by="workflow", wi
 """
 
 from framehouse.metrics.definitions import METRICS, Better, Metric, metric
-from framehouse.metrics.read import Column, Table, read
+from framehouse.metrics.read import read
+from framehouse.metrics.table import Column, Table
 
 __all__ = ["METRICS", "Better", "Column", "Metric", "Table", "metric", "read"]

@@ -6,9 +6,9 @@ from datetime import datetime
 from framehouse.errors import QueryError
 from framehouse.metrics.changes import Day
 from framehouse.metrics.compare import LogSums
-from framehouse.metrics.definitions import Metric
 from framehouse.metrics.quantities import QUANTITIES, Quantity
-from framehouse.metrics.read import Filter, read_in
+from framehouse.metrics.read import Filter, read_parts
+from framehouse.metrics.rollups import ATTEMPTS
 from framehouse.warehouse import Session
 from framehouse.windows import Grain, Window
 
@@ -38,22 +38,25 @@ def histories(
     Only what is positive has a logarithm and counts. Raises QueryError for a quantity or dimension that cannot be had.
     """
     chosen = quantity_of(quantity)
-    wanted = [Metric(name, "", formula=name, quantity=chosen) for name in _parts(chosen)]
-    table = read_in(
-        session, wanted, window=window, by=(by, *strata), grain=Grain.DAY, zone_name=zone_name, where=where
+    parts = [f"{chosen.name}_ln_{kind}" for kind in ("count", "sum", "sumsq")]
+    answer = read_parts(
+        session,
+        ATTEMPTS,
+        parts,
+        window=window,
+        by=(by, *strata),
+        grain=Grain.DAY,
+        zone_name=zone_name,
+        where=where,
     )
     found: dict[str | None, dict[datetime, dict[Hashable, LogSums]]] = {}
-    for start, group, *rest in table.rows:
-        key, (count, total, squares) = tuple(rest[:-3]), rest[-3:]
+    for (start, group, *key), values in answer.values.items():
+        count, total, squares = (values[part] for part in parts)
         if count:
             assert isinstance(start, datetime)
             assert isinstance(count, int)
             assert isinstance(total, float)
             assert isinstance(squares, float)
             days = found.setdefault(None if group is None else str(group), {})
-            days.setdefault(start, {})[key] = LogSums(count, total, squares)
+            days.setdefault(start, {})[tuple(key)] = LogSums(count, total, squares)
     return {group: [Day(start, days[start]) for start in sorted(days)] for group, days in found.items()}
-
-
-def _parts(quantity: Quantity) -> tuple[str, str, str]:
-    return (f"{quantity.name}_ln_count", f"{quantity.name}_ln_sum", f"{quantity.name}_ln_sumsq")

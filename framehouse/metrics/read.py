@@ -1,9 +1,9 @@
 """`metrics.read(...)`: the one way from a metric's name to numbers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from framehouse.errors import QueryError
 from framehouse.events import Outcome, printable
@@ -13,75 +13,14 @@ from framehouse.metrics.plan import Built, Marks, Plan, State, plan
 from framehouse.metrics.quantiles import quantile
 from framehouse.metrics.quantities import Histogram
 from framehouse.metrics.rollups import NAMES, ROLLUPS, Rollup, Source
-from framehouse.units import Unit
+from framehouse.metrics.table import Column, Table, Value
 from framehouse.warehouse import Session, Warehouse
 from framehouse.windows import Grain, Window, first_instant, following, zone
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import polars as pl
 
 #: Above so many marks near a window, the views sort out which buckets are current.
 MOST_MARKS = 1000
 
-Value = float | int | str | datetime | None
 Filter = str | None | Sequence[str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of an answer; keys have no unit."""
-
-    name: str
-    unit: Unit | None
-    prose: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """An answer: named columns with units, rows in the order of their keys, and what answered.
-
-    `sources` names the rollups (or raw) that were read, `why_raw` says why raw was among them.
-    """
-
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Value, ...], ...]
-    sources: tuple[str, ...]
-    why_raw: str | None
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[dict[str, Value]]:
-        names = [column.name for column in self.columns]
-        return (dict(zip(names, row, strict=True)) for row in self.rows)
-
-    def to_arrow(self) -> Any:
-        """A pyarrow.Table; each field's metadata carries its unit and meaning."""
-        import pyarrow as pa  # noqa: PLC0415 - a heavy import that plain rows do not need
-
-        arrays, fields = [], []
-        for index, column in enumerate(self.columns):
-            values = [row[index] for row in self.rows]
-            kind = _arrow_type(pa, column, values)
-            arrays.append(pa.array(values, kind))
-            about = {"unit": column.unit.suffix if column.unit else "", "description": column.prose}
-            fields.append(pa.field(column.name, kind, metadata=about))
-        return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
-
-    def to_pandas(self) -> "pd.DataFrame":
-        """A pandas.DataFrame; `frame.attrs["units"]` maps columns to units."""
-        frame: pd.DataFrame = self.to_arrow().to_pandas()
-        frame.attrs["units"] = {c.name: c.unit.suffix for c in self.columns if c.unit is not None}
-        return frame
-
-    def to_polars(self) -> "pl.DataFrame":
-        """A polars.DataFrame."""
-        import polars as pl  # noqa: PLC0415 - an optional dependency
-
-        frame = pl.from_arrow(self.to_arrow())
-        assert isinstance(frame, pl.DataFrame)
-        return frame
 
 
 def read(
@@ -117,7 +56,7 @@ def read(
 
 def read_in(
     session: Session,
-    metrics: str | Sequence[str | Metric],
+    metrics: str | Sequence[str],
     *,
     window: Window,
     by: str | Sequence[str] = (),
@@ -128,8 +67,7 @@ def read_in(
 ) -> Table:
     """`read`, in a snapshot that is open already, so that several answers are of one instant."""
     # Asked for twice is asked for once.
-    asked = dict.fromkeys([metrics] if isinstance(metrics, str) else metrics)
-    wanted = tuple(one if isinstance(one, Metric) else metric(one) for one in asked)
+    wanted = tuple(metric(name) for name in dict.fromkeys([metrics] if isinstance(metrics, str) else metrics))
     if not wanted:
         raise QueryError("no metric was asked for", hint='name some, such as ["attempt_count"]')
     dimensions = (by,) if isinstance(by, str) else tuple(dict.fromkeys(by))
@@ -160,9 +98,48 @@ def read_in(
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class Answer:
+    """Values by name for each key (the bucket's start, if there is a grain, then the dimensions), in order."""
+
     values: dict[tuple[Value, ...], dict[str, Value]]
     plans: tuple[Plan, ...]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The rollups (or raw) that were read."""
+        return _sources([self])
+
+    @property
+    def why_raw(self) -> str | None:
+        """Why raw was among them."""
+        return _why_raw([self])
+
+
+def read_parts(
+    session: Session,
+    source: Source,
+    parts: Sequence[str],
+    *,
+    window: Window,
+    by: Sequence[str] = (),
+    grain: Grain | None = None,
+    zone_name: str | None = None,
+    where: Mapping[str, Filter] | None = None,
+) -> Answer:
+    """Parts, merged but in no formula yet, for what has to add up more than one answer's rows."""
+    check_dimensions(source, [*by, *(where or {})])
+    state, chosen = _state(session, window), _ids(session, where or {})
+    wanted = tuple(Metric(part, "", formula=part, source=source) for part in dict.fromkeys(parts))
+    zone_name = zone_name or state.studio_zone
+    return _answer(session, source, wanted, tuple(by), window, grain, zone_name, chosen, state, is_raw=False)
+
+
+def _sources(answers: Sequence[Answer]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(arm.name for answer in answers for plan in answer.plans for arm in plan.arms))
+
+
+def _why_raw(answers: Sequence[Answer]) -> str | None:
+    return next((plan.why_raw for answer in answers for plan in answer.plans if plan.why_raw), None)
 
 
 def _answer(
@@ -176,7 +153,7 @@ def _answer(
     where: Mapping[str, tuple[int | str | None, ...]],
     state: State,
     is_raw: bool,
-) -> _Answer:
+) -> Answer:
     own = tuple(m for m in wanted if m.source is source)
     question = Question(source, own, by, window, grain, zone_name, where)
 
@@ -205,7 +182,7 @@ def _answer(
         if m.is_rate:
             for key, values in found.items():
                 values[m.name] = _per_hour(values[m.name], key, question)
-    return _Answer(found, tuple(plans))
+    return Answer(found, tuple(plans))
 
 
 def _per_hour(amount: float | None, key: tuple[Value, ...], question: Question) -> float | None:
@@ -258,7 +235,7 @@ def _dense(histogram: Histogram, places: Sequence[int], counts: Sequence[int]) -
 
 
 def _joined(
-    wanted: tuple[Metric, ...], by: tuple[str, ...], grain: Grain | None, answers: list[_Answer]
+    wanted: tuple[Metric, ...], by: tuple[str, ...], grain: Grain | None, answers: list[Answer]
 ) -> Table:
     keys = [Column("bucket", None, "The bucket's first instant, UTC.")] if grain is not None else []
     keys += [Column(dimension, None, f"The {dimension.replace('_', ' ')}.") for dimension in by]
@@ -272,12 +249,11 @@ def _joined(
         for answer in answers:
             merged |= answer.values.get(key, {})
         rows.append((*key, *(merged.get(m.name) for m in wanted)))
-    plans = [p for answer in answers for p in answer.plans]
     return Table(
         columns=(*keys, *(Column(m.name, m.unit, m.prose) for m in wanted)),
         rows=tuple(rows),
-        sources=tuple(dict.fromkeys(arm.name for p in plans for arm in p.arms)),
-        why_raw=next((p.why_raw for p in plans if p.why_raw), None),
+        sources=_sources(answers),
+        why_raw=_why_raw(answers),
     )
 
 
@@ -370,12 +346,3 @@ def _grain(grain: Grain | str | None) -> Grain | None:
         return None if grain is None else Grain(grain)
     except ValueError:
         raise QueryError(f"there is no grain {grain!r}", hint=f"one of: {', '.join(Grain)}") from None
-
-
-def _arrow_type(pa: Any, column: Column, values: list[Value]) -> Any:
-    if column.name == "bucket":
-        return pa.timestamp("us", tz="UTC")
-    if column.unit is None:
-        return pa.string()
-    is_whole = column.unit.suffix == "count" and all(isinstance(v, int | None) for v in values)
-    return pa.int64() if is_whole else pa.float64()

@@ -81,14 +81,6 @@ def test_a_name_without_a_unit_is_an_error() -> None:
 
 
 @each_rollup
-def test_every_row_is_counted_by_the_first_part(rollup: Rollup) -> None:
-    """The keys of a cell are told from its parts by their names, so no part may look like a key."""
-    assert not [part.name for part in rollup.parts if part.name.endswith("_id") or part.name == "bucket"]
-    for dimension in rollup.dimensions:
-        assert rollup.source.dimensions[dimension].endswith("_id")
-
-
-@each_rollup
 def test_a_rollup_over_a_finer_one_finds_its_parts_there(rollup: Rollup) -> None:
     if rollup.finer is None:
         return
