@@ -51,12 +51,38 @@ def histories(
     )
     found: dict[str | None, dict[datetime, dict[Hashable, LogSums]]] = {}
     for (start, group, *key), values in answer.values.items():
-        count, total, squares = (values[part] for part in parts)
-        if count:
+        if sums := _sums(values, parts):
             assert isinstance(start, datetime)
-            assert isinstance(count, int)
-            assert isinstance(total, float)
-            assert isinstance(squares, float)
             days = found.setdefault(None if group is None else str(group), {})
-            days.setdefault(start, {})[tuple(key)] = LogSums(count, total, squares)
+            days.setdefault(start, {})[tuple(key)] = sums
     return {group: [Day(start, days[start]) for start in sorted(days)] for group, days in found.items()}
+
+
+def totals(
+    session: Session,
+    quantity: str,
+    *,
+    window: Window,
+    by: str,
+    strata: Sequence[str],
+    where: Mapping[str, Filter] | None = None,
+) -> dict[str, dict[Hashable, LogSums]]:
+    """Each group's strata over the whole window; groups without a name are left out."""
+    chosen = quantity_of(quantity)
+    parts = [f"{chosen.name}_ln_{kind}" for kind in ("count", "sum", "sumsq")]
+    answer = read_parts(session, ATTEMPTS, parts, window=window, by=(by, *strata), where=where)
+    found: dict[str, dict[Hashable, LogSums]] = {}
+    for (group, *key), values in answer.values.items():
+        if group is not None and (sums := _sums(values, parts)):
+            found.setdefault(str(group), {})[tuple(key)] = sums
+    return found
+
+
+def _sums(values: Mapping[str, object], parts: Sequence[str]) -> LogSums | None:
+    count, total, squares = (values[part] for part in parts)
+    if not count:
+        return None
+    assert isinstance(count, int)
+    assert isinstance(total, float)
+    assert isinstance(squares, float)
+    return LogSums(count, total, squares)

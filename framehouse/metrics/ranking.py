@@ -14,7 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from framehouse.metrics.compare import LEVEL, MANY_STRATA, SMALLEST, LogSums
+from framehouse.metrics.histories import totals
+from framehouse.metrics.read import Filter
 from framehouse.student import t_quantile
+from framehouse.warehouse import Warehouse
+from framehouse.windows import Window
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,6 +50,22 @@ def ranking(
     for group, workers in enumerate(_connected(histories)):
         found += _ranked({w: histories[w] for w in workers}, group, level, smallest)
     return found
+
+
+def rank_workers(
+    warehouse: Warehouse,
+    quantity: str = "wall_seconds_per_segment",
+    *,
+    window: Window,
+    where: Mapping[str, Filter] | None = None,
+    level: float = LEVEL,
+) -> list[Ranked]:
+    """The workers of a window by what they take for the same workflow and tier, the fastest first."""
+    with warehouse.session(is_snapshot=True) as session:
+        found = totals(
+            session, quantity, window=window, by="worker", strata=("workflow", "tier"), where=where
+        )
+    return ranking(found, level=level)
 
 
 def _connected(histories: Mapping[str, Mapping[Hashable, LogSums]]) -> list[list[str]]:

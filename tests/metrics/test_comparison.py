@@ -12,6 +12,7 @@ from framehouse import metrics
 from framehouse.errors import QueryError
 from framehouse.metrics.comparison import Comparison, Side, changes_of, compare
 from framehouse.metrics.histories import quantity_of
+from framehouse.metrics.ranking import rank_workers
 from framehouse.warehouse import Warehouse
 from framehouse.warehouse.maintain import maintain
 from framehouse.windows import Window
@@ -127,6 +128,17 @@ def test_three_workflows_are_three_pairs_at_one_level(month: Warehouse) -> None:
     three = compare(month, [workflow(name) for name in "abc"], quantities=SECONDS)
     assert [(one.first, one.second) for one in three.compared] == [("a", "b"), ("a", "c"), ("b", "c")]
     assert reach(three) > reach(two)
+
+
+def test_workers_are_ranked_on_the_same_work(month: Warehouse) -> None:
+    """c's long jobs were mostly on the fast one, and its jump was on both."""
+    fast, slow = rank_workers(month, window=WEEKS)
+    assert (fast.worker, fast.rank, slow.worker, slow.rank) == ("gpu-1", 1, "gpu-2", 2)
+    assert slow.factor / fast.factor == pytest.approx(1.5, rel=0.05)
+    assert fast.strata_count == 6
+    assert fast.count + slow.count == 1080
+    only = rank_workers(month, window=WEEKS, where={"workflow": "a"})
+    assert [one.strata_count for one in only] == [2, 2]
 
 
 def test_what_cannot_be_compared_is_said(month: Warehouse) -> None:
