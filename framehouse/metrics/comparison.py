@@ -5,7 +5,7 @@ on the same tiers and workers where both sides have enough of those in common, e
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from framehouse.errors import QueryError
@@ -13,6 +13,7 @@ from framehouse.metrics.changes import Change, Day, changes
 from framehouse.metrics.compare import LEVEL, Difference, difference_by_day
 from framehouse.metrics.definitions import Better, metric
 from framehouse.metrics.histories import histories, quantity_of
+from framehouse.metrics.provenance import Provenance, together
 from framehouse.metrics.read import Filter
 from framehouse.metrics.sentences import Finding, sentence
 from framehouse.warehouse import Session, Warehouse
@@ -68,6 +69,7 @@ class Comparison:
 
     compared: tuple[Compared, ...]
     sentences: tuple[str, ...]
+    provenance: Provenance
     level: float = LEVEL
 
 
@@ -88,7 +90,7 @@ def compare(
     found = []
     with warehouse.session(is_snapshot=True) as session:
         for quantity in quantities:
-            days: dict[tuple[str, tuple[str, ...]], list[Day]] = {}
+            days: _Histories = {}
             for first, second in pairs:
                 found.append(_pair(session, quantity, first, second, days, count, level))
     sentences = [
@@ -103,7 +105,7 @@ def compare(
         )
         for one, other in pairs
     ]
-    return Comparison(tuple(found), tuple(sentences), level)
+    return Comparison(tuple(found), tuple(sentences), _rests_on(days, sides), level)
 
 
 def changes_of(
@@ -113,11 +115,15 @@ def changes_of(
     window: Window,
     where: Mapping[str, Filter],
     zone_name: str | None = None,
-) -> list[Change]:
+) -> tuple[list[Change], Provenance]:
     """When something changed for what `where` names (usually a workflow): the jumps of its days, like for like."""
     with warehouse.session(is_snapshot=True) as session:
-        days = _days(session, quantity, Side("", window, where), ("tier",), zone_name)
-    return changes(days)
+        days, provenance = _days(session, quantity, Side("", window, where), ("tier",), zone_name)
+    return changes(days), provenance
+
+
+#: A side's days, cut by some strata, and what they rest on.
+_Histories = dict[tuple[str, tuple[str, ...]], tuple[list[Day], Provenance]]
 
 
 def _check(sides: Sequence[Side], quantities: Sequence[str]) -> None:
@@ -136,7 +142,7 @@ def _pair(
     quantity: str,
     first: Side,
     second: Side,
-    days: dict[tuple[str, tuple[str, ...]], list[Day]],
+    days: _Histories,
     count: int,
     level: float,
 ) -> Compared:
@@ -153,7 +159,7 @@ def _pair(
             if (side.label, strata) not in days:
                 days[side.label, strata] = _days(session, quantity, side, strata)
         told = difference_by_day(
-            *([day.sums for day in days[side.label, strata]] for side in (first, second)),
+            *([day.sums for day in days[side.label, strata][0]] for side in (first, second)),
             comparisons=count,
             level=level,
         )
@@ -177,8 +183,8 @@ def _alike(told: Difference) -> float:
 
 def _days(
     session: Session, quantity: str, side: Side, strata: tuple[str, ...], zone_name: str | None = None
-) -> list[Day]:
-    found = histories(
+) -> tuple[list[Day], Provenance]:
+    found, provenance = histories(
         session,
         quantity,
         window=side.window,
@@ -189,4 +195,13 @@ def _days(
     )
     if len(found) > 1:
         raise QueryError(f"{side.label!r} is of several workflows", hint="name one workflow for each side")
-    return next(iter(found.values()), [])
+    return next(iter(found.values()), []), provenance
+
+
+def _rests_on(days: _Histories, sides: Sequence[Side]) -> Provenance:
+    """Each side once, however finely it was cut."""
+    read = {
+        side.label: [told for (label, _), (_, told) in days.items() if label == side.label] for side in sides
+    }
+    whole = together(told[0] for told in read.values() if told)
+    return replace(whole, sources=together(one for told in read.values() for one in told).sources)

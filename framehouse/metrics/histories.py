@@ -6,6 +6,7 @@ from datetime import datetime
 from framehouse.errors import QueryError
 from framehouse.metrics.changes import Day
 from framehouse.metrics.compare import LogSums
+from framehouse.metrics.provenance import Provenance, parts_told, provenance
 from framehouse.metrics.quantities import QUANTITIES, Quantity
 from framehouse.metrics.read import Filter, read_parts
 from framehouse.metrics.rollups import ATTEMPTS
@@ -32,7 +33,7 @@ def histories(
     strata: Sequence[str],
     zone_name: str | None = None,
     where: Mapping[str, Filter] | None = None,
-) -> dict[str | None, list[Day]]:
+) -> tuple[dict[str | None, list[Day]], Provenance]:
     """The days of each group (each value of the dimension `by`), stratified by other dimensions, in order.
 
     Only what is positive has a logarithm and counts. Raises QueryError for a quantity or dimension that cannot be had.
@@ -42,7 +43,7 @@ def histories(
     answer = read_parts(
         session,
         ATTEMPTS,
-        parts,
+        [*parts, *parts_told(ATTEMPTS)],
         window=window,
         by=(by, *strata),
         grain=Grain.DAY,
@@ -55,7 +56,8 @@ def histories(
             assert isinstance(start, datetime)
             days = found.setdefault(None if group is None else str(group), {})
             days.setdefault(start, {})[tuple(key)] = sums
-    return {group: [Day(start, days[start]) for start in sorted(days)] for group, days in found.items()}
+    listed = {group: [Day(start, days[start]) for start in sorted(days)] for group, days in found.items()}
+    return listed, provenance(answer, ATTEMPTS)
 
 
 def totals(
@@ -66,16 +68,18 @@ def totals(
     by: str,
     strata: Sequence[str],
     where: Mapping[str, Filter] | None = None,
-) -> dict[str, dict[Hashable, LogSums]]:
+) -> tuple[dict[str, dict[Hashable, LogSums]], Provenance]:
     """Each group's strata over the whole window; groups without a name are left out."""
     chosen = quantity_of(quantity)
     parts = [f"{chosen.name}_ln_{kind}" for kind in ("count", "sum", "sumsq")]
-    answer = read_parts(session, ATTEMPTS, parts, window=window, by=(by, *strata), where=where)
+    answer = read_parts(
+        session, ATTEMPTS, [*parts, *parts_told(ATTEMPTS)], window=window, by=(by, *strata), where=where
+    )
     found: dict[str, dict[Hashable, LogSums]] = {}
     for (group, *key), values in answer.values.items():
         if group is not None and (sums := _sums(values, parts)):
             found.setdefault(str(group), {})[tuple(key)] = sums
-    return found
+    return found, provenance(answer, ATTEMPTS)
 
 
 def _sums(values: Mapping[str, object], parts: Sequence[str]) -> LogSums | None:

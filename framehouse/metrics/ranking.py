@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from framehouse.metrics.compare import LEVEL, MANY_STRATA, SMALLEST, LogSums
 from framehouse.metrics.histories import totals
+from framehouse.metrics.provenance import Provenance
 from framehouse.metrics.read import Filter
 from framehouse.student import t_quantile
 from framehouse.warehouse import Warehouse
@@ -59,13 +60,13 @@ def rank_workers(
     window: Window,
     where: Mapping[str, Filter] | None = None,
     level: float = LEVEL,
-) -> list[Ranked]:
+) -> tuple[list[Ranked], Provenance]:
     """The workers of a window by what they take for the same workflow and tier, the fastest first."""
     with warehouse.session(is_snapshot=True) as session:
-        found = totals(
+        found, provenance = totals(
             session, quantity, window=window, by="worker", strata=("workflow", "tier"), where=where
         )
-    return ranking(found, level=level)
+    return ranking(found, level=level), provenance
 
 
 def _connected(histories: Mapping[str, Mapping[Hashable, LogSums]]) -> list[list[str]]:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from framehouse.errors import QueryError
 from framehouse.metrics.definitions import Metric, metric
 from framehouse.metrics.evaluate import evaluate, merged, names
+from framehouse.metrics.provenance import Provenance, provenance
 from framehouse.metrics.read import Filter, read_parts
 from framehouse.units import Unit
 from framehouse.warehouse import Warehouse
@@ -47,8 +48,7 @@ class Trend:
     moving: int
     total: float | None
     points: tuple[Point, ...]
-    sources: tuple[str, ...]
-    why_raw: str | None
+    provenance: Provenance
 
 
 def trend(
@@ -104,7 +104,7 @@ def trend(
         points.append(Point(span, value, average, change, int(row[counted] or 0)))
     return Trend(
         name, wanted.unit, grain, zone_name, moving, _value(wanted, rows, spans), tuple(points),
-        answer.sources, answer.why_raw,
+        provenance(answer, wanted.source),
     )  # fmt: skip
 
 

@@ -68,6 +68,10 @@ def test_a_fifth_is_named_with_its_price(month: Warehouse) -> None:
     assert seconds.difference.ratio == pytest.approx(1.2, rel=0.04)
     assert seconds.difference.counts == (360, 360)
     assert (seconds.is_better, seconds.adjusted_for) == (False, ("tier", "worker"))
+    assert found.provenance.count == 720
+    assert found.provenance.sources[0] == "attempts_by_worker_workflow_daily"
+    assert found.provenance.why_raw is None
+    assert found.provenance.newest_recorded_at is not None
     assert by_quantity["time_per_frame_ms"].difference.reason is not None, "nobody said how many frames"
     [told] = found.sentences
     assert re.fullmatch(
@@ -111,10 +115,10 @@ def test_one_workflow_at_two_tiers_is_compared_on_the_same_workers(month: Wareho
 
 
 def test_the_change_is_dated(month: Warehouse) -> None:
-    [found] = changes_of(month, SECONDS[0], window=WEEKS, where={"workflow": "c"})
+    [found], _ = changes_of(month, SECONDS[0], window=WEEKS, where={"workflow": "c"})
     assert found.at == FIRST + timedelta(days=20)
     assert found.difference.ratio == pytest.approx(4 / 3, rel=0.1)
-    assert changes_of(month, SECONDS[0], window=WEEKS, where={"workflow": "a"}) == []
+    assert changes_of(month, SECONDS[0], window=WEEKS, where={"workflow": "a"})[0] == []
 
 
 def test_three_workflows_are_three_pairs_at_one_level(month: Warehouse) -> None:
@@ -132,12 +136,13 @@ def test_three_workflows_are_three_pairs_at_one_level(month: Warehouse) -> None:
 
 def test_workers_are_ranked_on_the_same_work(month: Warehouse) -> None:
     """c's long jobs were mostly on the fast one, and its jump was on both."""
-    fast, slow = rank_workers(month, window=WEEKS)
+    (fast, slow), provenance = rank_workers(month, window=WEEKS)
     assert (fast.worker, fast.rank, slow.worker, slow.rank) == ("gpu-1", 1, "gpu-2", 2)
     assert slow.factor / fast.factor == pytest.approx(1.5, rel=0.05)
     assert fast.strata_count == 6
     assert fast.count + slow.count == 1080
-    only = rank_workers(month, window=WEEKS, where={"workflow": "a"})
+    assert (provenance.count, provenance.sources) == (1080, ("attempts_by_worker_workflow_daily",))
+    only, _ = rank_workers(month, window=WEEKS, where={"workflow": "a"})
     assert [one.strata_count for one in only] == [2, 2]
 
 
