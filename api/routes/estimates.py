@@ -4,13 +4,12 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AfterValidator
 
 from api import wire
 from api.bodies import json_body
+from api.parameters import Zone
 from api.problems import documented
 from api.schemas import body_of
 from api.services import Here
@@ -32,17 +31,6 @@ class Bucket(StrEnum):
     DAY = Grain.DAY
     WEEK = Grain.WEEK
     MONTH = Grain.MONTH
-
-
-def _is_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError("there is no such time zone; give an IANA name such as Asia/Kolkata") from None
-    return name
-
-
-Zone = Annotated[Name, AfterValidator(_is_zone)]
 
 
 @router.post(

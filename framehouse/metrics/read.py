@@ -261,6 +261,12 @@ def _sortable(key: tuple[Value, ...]) -> tuple[tuple[bool, Any], ...]:
     return tuple((value is None, value or 0) for value in key)
 
 
+def studio_zone(warehouse: Warehouse) -> str:
+    """The zone whose days the daily cells follow."""
+    with warehouse.session() as session:
+        return str(session.value("metrics.studio_zone") or "UTC")
+
+
 def _state(session: Session, window: Window) -> State:
     row = session.row("metrics.state", {"start": window.start, "end": window.end, "limit": MOST_MARKS})
     assert row is not None

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from framehouse.errors import ContractError, Problem, TakenError
+from framehouse.errors import ContractError, NotFoundError, Problem, TakenError
 from framehouse.warehouse.pool import Json, Warehouse
 
 MAX_PAGE = 1000
@@ -98,6 +98,15 @@ def page(
     with warehouse.session() as session:
         rows = session.records(Named, f"reference.{kind}", params)
     return rows[:limit], _cursor_at(rows[limit - 1].name) if len(rows) > limit else None
+
+
+def workflow_named(warehouse: Warehouse, asked: str) -> str:
+    """The name of a workflow, given its name or its id. Raises NotFoundError."""
+    with warehouse.session() as session:
+        name = session.value("reference.named_workflow", {"asked": asked})
+    if name is None:
+        raise NotFoundError(f"there is no workflow {asked!r}", hint="GET /api/workflows lists them")
+    return str(name)
 
 
 def _cursor_at(name: str) -> str:

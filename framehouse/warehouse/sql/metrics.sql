@@ -24,6 +24,9 @@ select (select studio_zone from ops.studio_settings) as studio_zone,
                     then coalesce(jsonb_agg(jsonb_build_array(kind, name, bucket)), '[]') end
         from marks) as marks;
 
+-- name: studio_zone
+select studio_zone from ops.studio_settings;
+
 -- name: definition
 select definition from ops.rollups where name = %(name)s;
 

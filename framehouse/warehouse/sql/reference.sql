@@ -46,3 +46,7 @@ select pg_advisory_lock(hashtext('framehouse.build'));
 
 -- name: ping
 select 1;
+
+-- name: named_workflow
+-- By its name, or else by its id.
+select name from studio.workflows where name = %(asked)s or id::text = %(asked)s order by name = %(asked)s desc limit 1;

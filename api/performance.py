@@ -1,0 +1,145 @@
+"""What goes over the wire about performance."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from api.wire import UtcTime
+from framehouse.metrics.compare import Unclear
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True, from_attributes=True)
+
+
+class WindowAnswer(_Wire):
+    """From the start on, and before the end."""
+
+    start: UtcTime
+    end: UtcTime
+
+
+class ProvenanceAnswer(_Wire):
+    """What the numbers rest on."""
+
+    count: int
+    """Attempts in it, however they ended."""
+    newest_recorded_at: UtcTime | None
+    """When the last of them was stored."""
+    sources: list[str]
+    """The rollups that were read; `raw` for raw rows."""
+    why_raw: str | None
+
+
+class DifferenceAnswer(_Wire):
+    """The second beside the first in one metric, like for like: 20 is 20 % more."""
+
+    metric: str
+    first: str
+    second: str
+    difference_pct: float | None
+    """Null where nothing can be said, for `reason`."""
+    low_pct: float | None
+    high_pct: float | None
+    """The interval holds for all differences of this answer together, at its `level_ratio`."""
+    is_clear: bool
+    """Whether the difference is one that may be acted on; otherwise there is no clear difference."""
+    is_better: bool | None
+    """Whether the second is the better one; null where neither way is."""
+    first_count: int
+    second_count: int
+    """Attempts that were compared."""
+    first_left_out_count: int
+    second_left_out_count: int
+    """Attempts without a counterpart at the same tier or on the same worker."""
+    adjusted_for: list[str]
+    reason: Unclear | None
+
+
+class SideAnswer(_Wire):
+    """One side of a comparison."""
+
+    label: str
+    window: WindowAnswer
+
+
+class ChangeAnswer(_Wire):
+    """A jump within a workflow's history: the first day after it, and that side beside the one before."""
+
+    workflow: str
+    metric: str
+    at: UtcTime
+    difference_pct: float | None
+    low_pct: float | None
+    high_pct: float | None
+
+
+class ComparisonAnswer(_Wire):
+    """Every pair of sides in every metric, and a sentence for each pair."""
+
+    sides: list[SideAnswer]
+    level_ratio: float
+    sentences: list[str]
+    differences: list[DifferenceAnswer]
+    changes: list[ChangeAnswer]
+    provenance: ProvenanceAnswer
+
+
+class PointAnswer(_Wire):
+    """One bucket."""
+
+    start: UtcTime
+    end: UtcTime
+    value: float | None
+    moving_average: float | None
+    """Of this bucket and those before it, from all that they hold together."""
+    change_ratio: float | None
+    """Since the bucket before: 0.1 is 10 % more."""
+    count: int
+
+
+class TrendAnswer(_Wire):
+    """A metric of one workflow over time."""
+
+    workflow: str
+    metric: str
+    unit: str
+    grain: Literal["15min", "hour", "day", "week", "month"]
+    tz: str
+    moving: int
+    window: WindowAnswer
+    value: float | None
+    """Over the whole window."""
+    previous_window: WindowAnswer
+    previous_value: float | None
+    """Over the period before, of as many buckets."""
+    change_ratio: float | None
+    points: list[PointAnswer]
+    provenance: ProvenanceAnswer
+
+
+class RankedAnswer(_Wire):
+    """A worker beside the mean of those it can be compared with, on the same workflows and tiers."""
+
+    worker: str
+    rank: int
+    """From 1, the fastest; workers between which nothing is clear share it."""
+    group: int
+    """Workers of different groups share no work and cannot be compared."""
+    difference_pct: float
+    """-10 takes a tenth less for the same work."""
+    low_pct: float | None
+    high_pct: float | None
+    count: int
+    strata_count: int
+    """Workflows and tiers that it was compared on."""
+
+
+class RankingAnswer(_Wire):
+    """Workers, the fastest first."""
+
+    metric: str
+    level_ratio: float
+    window: WindowAnswer
+    workers: list[RankedAnswer]
+    provenance: ProvenanceAnswer

@@ -1,0 +1,239 @@
+"""Performance: comparisons, trends, rankings. Every answer says what it rests on."""
+
+import math
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+
+from api import performance as wire
+from api.parameters import Month, Zone
+from api.problems import documented
+from api.services import Here
+from framehouse.errors import QueryError
+from framehouse.events import Name
+from framehouse.metrics.changes import Change
+from framehouse.metrics.compare import LEVEL
+from framehouse.metrics.comparison import MOST_SIDES, QUANTITIES, Compared, Side, changes_of, compare
+from framehouse.metrics.ranking import rank_workers
+from framehouse.metrics.read import studio_zone
+from framehouse.metrics.trend import MOVING, previous, trend
+from framehouse.warehouse import Warehouse, reference
+from framehouse.windows import Grain, Window
+
+router = APIRouter(prefix="/api/performance", tags=["performance"])
+
+Metrics = Annotated[list[Name], Query(alias="metric", max_length=12, description="Quantities to compare.")]
+Workflow = Annotated[Name, Path(alias="id", description="A workflow's name or id.")]
+
+
+@router.get(
+    "/comparison",
+    summary="Compare workflows, or one workflow in two periods or at two tiers",
+    response_model=wire.ComparisonAnswer,
+    responses=documented(404, 422, 503),
+)
+def comparison(
+    here: Here,
+    window: Month,
+    workflows: Annotated[
+        list[Name],
+        Query(description="Names or ids, comma-separated or repeated.", min_length=1, max_length=MOST_SIDES),
+    ],
+    metric: Metrics = list(QUANTITIES),  # noqa: B006 - FastAPI copies it
+    tier: Annotated[
+        list[Name] | None, Query(description="One tier for all, or with one workflow the tiers to compare.")
+    ] = None,
+    compare_with: Annotated[
+        Name | None,
+        Query(
+            alias="compare",
+            description="With one workflow: `previous`, the period before.",
+            pattern="^previous$",
+        ),
+    ] = None,
+    tz: Zone | None = None,
+) -> dict[str, Any]:
+    """Like for like: on the same tiers and workers where both have enough of those in common, and with an interval that
+    holds for everything in the answer together. No clear difference is an answer."""
+    warehouse = here.warehouse()
+    names = [reference.workflow_named(warehouse, one) for one in _split(workflows)]
+    sides = _sides(names, _split(tier or []), window, compare_with, tz or studio_zone(warehouse))
+    found = compare(warehouse, sides, quantities=list(dict.fromkeys(metric)))
+    return {
+        "sides": sides,
+        "level_ratio": found.level,
+        "sentences": found.sentences,
+        "differences": [_difference(one) for one in found.compared],
+        "changes": _changes(warehouse, names, sides, metric),
+        "provenance": found.provenance,
+    }
+
+
+@router.get(
+    "/workflow/{id}/trend",
+    summary="A metric of a workflow over time",
+    response_model=wire.TrendAnswer,
+    responses=documented(404, 422, 503),
+)
+def workflow_trend(
+    here: Here,
+    workflow: Workflow,
+    window: Month,
+    metric: Name = "avg_time_per_frame_ms",
+    grain: Grain = Grain.DAY,
+    moving: Annotated[int, Query(ge=1, le=366, description="Buckets of the moving average.")] = MOVING,
+    tier: Name | None = None,
+    tz: Zone | None = None,
+) -> dict[str, Any]:
+    """Hours, days, weeks or months of any time zone (the studio's, unless another is named), and the period before."""
+    warehouse = here.warehouse()
+    name, zone_name = reference.workflow_named(warehouse, workflow), tz or studio_zone(warehouse)
+    where = {"workflow": name} | ({"tier": tier} if tier else {})
+    found = trend(
+        warehouse, metric, window=window, grain=grain, zone_name=zone_name, where=where, moving=moving
+    )
+    before = previous(window, grain, zone_name)
+    earlier = trend(warehouse, metric, window=before, grain=grain, zone_name=zone_name, where=where).total
+    is_known = found.total is not None and earlier
+    return {
+        "workflow": name,
+        "metric": metric,
+        "unit": found.unit.label or found.unit.suffix,
+        "grain": grain,
+        "tz": zone_name,
+        "moving": moving,
+        "window": window,
+        "value": found.total,
+        "previous_window": before,
+        "previous_value": earlier,
+        "change_ratio": found.total / earlier - 1 if is_known else None,  # type: ignore[operator]
+        "points": [
+            {
+                "start": point.window.start,
+                "end": point.window.end,
+                "value": point.value,
+                "moving_average": point.moving_average,
+                "change_ratio": point.change_ratio,
+                "count": point.count,
+            }
+            for point in found.points
+        ],
+        "provenance": found.provenance,
+    }
+
+
+@router.get(
+    "/workers/comparison",
+    summary="Rank workers on the same work",
+    response_model=wire.RankingAnswer,
+    responses=documented(404, 422, 503),
+)
+def workers_comparison(
+    here: Here,
+    window: Month,
+    metric: Name = "wall_seconds_per_segment",
+    workflow: Annotated[Name | None, Query(description="A name or id.")] = None,
+    tier: Name | None = None,
+) -> dict[str, Any]:
+    """By what each takes for the same workflow and tier, the fastest first; equals share a rank."""
+    warehouse = here.warehouse()
+    where = {"workflow": reference.workflow_named(warehouse, workflow)} if workflow else {}
+    where |= {"tier": tier} if tier else {}
+    found, provenance = rank_workers(warehouse, metric, window=window, where=where)
+    return {
+        "metric": metric,
+        "level_ratio": LEVEL,
+        "window": window,
+        "workers": [
+            {
+                "worker": one.worker,
+                "rank": one.rank,
+                "group": one.group,
+                "difference_pct": _percent(one.factor),
+                "low_pct": _percent(one.low) if math.isfinite(one.high) else None,
+                "high_pct": _percent(one.high) if math.isfinite(one.high) else None,
+                "count": one.count,
+                "strata_count": one.strata_count,
+            }
+            for one in found
+        ],
+        "provenance": provenance,
+    }
+
+
+def _split(names: list[str]) -> list[str]:
+    return list(dict.fromkeys(part.strip() for name in names for part in name.split(",") if part.strip()))
+
+
+def _sides(
+    workflows: list[str], tiers: list[str], window: Window, compare_with: str | None, zone_name: str
+) -> list[Side]:
+    """What the parameters ask to set beside each other. Raises QueryError where that is not two things."""
+    if len(workflows) > 1:
+        if len(tiers) > 1 or compare_with:
+            raise QueryError(
+                "several workflows are compared at one tier and in one period",
+                hint="name one workflow to compare tiers or periods",
+            )
+        at = {"tier": tiers[0]} if tiers else {}
+        return [Side(name, window, {"workflow": name} | at) for name in workflows]
+    [workflow] = workflows or [""]
+    if len(tiers) > 1 and not compare_with:
+        return [Side(tier, window, {"workflow": workflow, "tier": tier}) for tier in tiers]
+    if compare_with and len(tiers) < 2 and workflow:
+        where = {"workflow": workflow} | ({"tier": tiers[0]} if tiers else {})
+        before = previous(window, Grain.DAY, zone_name)
+        return [Side("the period before", before, where), Side("this period", window, where)]
+    raise QueryError(
+        "one thing alone cannot be compared",
+        hint="name two workflows, or one and compare=previous, or one and two tiers",
+    )
+
+
+def _changes(
+    warehouse: Warehouse, names: list[str], sides: list[Side], metrics: list[str]
+) -> list[dict[str, Any]]:
+    """Where one workflow is compared with itself: when it jumped."""
+    if len(names) > 1 or "tier" in sides[0].where:
+        return []
+    whole = Window(min(side.window.start for side in sides), max(side.window.end for side in sides))
+    return [
+        _change(names[0], metric, change)
+        for metric in dict.fromkeys(metrics)
+        for change in changes_of(warehouse, metric, window=whole, where={"workflow": names[0]})[0]
+    ]
+
+
+def _change(workflow: str, metric: str, change: Change) -> dict[str, Any]:
+    return {
+        "workflow": workflow,
+        "metric": metric,
+        "at": change.at,
+        "difference_pct": _percent(change.difference.ratio),
+        "low_pct": _percent(change.difference.low),
+        "high_pct": _percent(change.difference.high),
+    }
+
+
+def _difference(one: Compared) -> dict[str, Any]:
+    told = one.difference
+    return {
+        "metric": one.quantity,
+        "first": one.first,
+        "second": one.second,
+        "difference_pct": _percent(told.ratio),
+        "low_pct": _percent(told.low),
+        "high_pct": _percent(told.high),
+        "is_clear": told.is_clear,
+        "is_better": one.is_better if told.is_clear else None,
+        "first_count": told.counts[0],
+        "second_count": told.counts[1],
+        "first_left_out_count": told.left_out[0],
+        "second_left_out_count": told.left_out[1],
+        "adjusted_for": one.adjusted_for,
+        "reason": told.reason,
+    }
+
+
+def _percent(ratio: float | None) -> float | None:
+    return None if ratio is None else (ratio - 1) * 100
