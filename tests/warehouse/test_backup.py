@@ -372,3 +372,35 @@ def test_rows_that_come_meanwhile_are_in_it_whole_or_not_at_all(
             ).fetchone()
         assert ledger == (rows,)
         check_alive(target)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        *(
+            f"insert into studio.{name} (name) values ('of somebody')"
+            for name in ("projects", "characters", "scene_types", "scenes", "workflows", "workers")
+        ),
+        "insert into studio.queue (waiting, running) values ('[]', '[]')",
+        "insert into studio.resolution_tiers (name, width, height, speed_factor) values ('huge', 7680, 4320, 0.1)",
+        "update studio.resolution_tiers set speed_factor = 7 where name = 'draft'",
+    ],
+)
+def test_a_warehouse_that_knows_anything_is_not_restored_into(
+    database_url: str, server: TestServer, sql: str
+) -> None:
+    calendar = {"studio_zone": "UTC", "block_minutes": "60"}
+    with Warehouse(database_url) as target:
+        backup.prepare(target, calendar)
+        tell(database_url, sql)
+        with pytest.raises(BackupError, match="holds data"):
+            backup.prepare(target, calendar)
+
+
+def test_a_warehouse_of_another_zone_is_not_restored_into(database_url: str) -> None:
+    with Warehouse(database_url) as target:
+        with pytest.raises(BackupError, match=f"UTC.*{KATHMANDU}") as caught:
+            backup.prepare(target, {"studio_zone": KATHMANDU, "block_minutes": "15"})
+        assert "FRAMEHOUSE_HOME" in str(caught.value.hint)
+        assert "version" not in str(caught.value)
+    assert ask(database_url, "select studio_zone from ops.studio_settings") == "UTC"
