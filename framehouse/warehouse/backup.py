@@ -255,7 +255,8 @@ def _dump(programs: Programs, snapshot: str, partial: Path, report: Reporter) ->
         errors = [line for line in said if "error:" in line] or said[-1:]
         raise BackupError(
             f"pg_dump failed: {' '.join(line.strip() for line in errors)}",
-            hint="pg_dump has to be as new as the server; put the server's own programs first on the PATH",
+            hint="pg_dump has to be as new as the server; install the client programs of the server's version "
+            "(postgresql-client-17, say): of those in the usual folders and first on the PATH, the newest are taken",
         )
 
 
