@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import psycopg
 import pytest
@@ -17,7 +18,7 @@ import migrations
 from framehouse import embedded
 from framehouse.config import read
 from framehouse.errors import BackupError
-from framehouse.warehouse import Warehouse, backup, bygone
+from framehouse.warehouse import Warehouse, backup, restore
 from framehouse.warehouse.build import build, is_built, project_dir
 from framehouse.warehouse.maintain import Backlog, backlog, maintain
 from ingest.writer import Status, write_events
@@ -132,18 +133,21 @@ def everything(url: str) -> dict[str, object]:
 
 def restored(target: Warehouse, file: Path, folder: Path) -> None:
     """What `framehouse restore` does."""
-    made(target, file, folder)
-    backup.restore(target, file, pg_restore=programs(target.url).pg_restore)
+    restore.restore(target, file, **steps(target, folder))
 
 
 def made(target: Warehouse, file: Path, folder: Path) -> None:
     """Schema and rollups as a backup wants them."""
-    pg_restore = programs(target.url).pg_restore
-    calendar = backup.describe(file, pg_restore)
-    backup.prepare(target, calendar)
-    older = bygone.rollups(target, file, pg_restore=pg_restore)
-    with bygone.told_apart(older):
-        build(target, log_dir=folder, extra_models={name: found.model for name, found in older.items()})
+    restore.make_ready(target, file, **steps(target, folder))
+
+
+def steps(target: Warehouse, folder: Path) -> dict[str, Any]:
+    """How `framehouse restore` does them."""
+    return {
+        "pg_restore": programs(target.url).pg_restore,
+        "upgrade": lambda: migrations.upgrade(target.url),
+        "build": lambda models: build(target, log_dir=folder, extra_models=models),
+    }
 
 
 def check_alive(warehouse: Warehouse) -> None:
