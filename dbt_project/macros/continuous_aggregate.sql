@@ -5,7 +5,7 @@
 
   Nothing here is ever dropped or refreshed, by no run, full refresh or retry: cells outlive the raw rows they came
   from. A changed definition is refused, unless it is to be renewed: then the new shape stands beside the old as
-  NAME_v2, and takes its place when its cells are computed (framehouse/warehouse/renew.py).
+  NAME_v2 (or the next number that is free), and takes its place when its cells are computed (framehouse/warehouse/renew.py).
 #}
 {% materialization continuous_aggregate, adapter='postgres' %}
     {%- set name = model.name -%}
@@ -27,6 +27,11 @@
         ~ dbt.string_literal(finer or '')).rows %}
 
     {% if built | length == 0 %}
+        {% if framehouse_has_relation(name ~ '_cells') %}
+            {{ exceptions.raise_compiler_error(
+                "rollup." ~ name ~ "_cells is there already, and may hold another rollup's history; give the model "
+                ~ name ~ " another name") }}
+        {% endif %}
         {% do framehouse_create_rollup(name, none, 1, definition, hash, finer, finer) %}
         {% set done = 'CREATE ROLLUP' %}
     {% elif built[0][1] != var('studio_zone') %}
@@ -49,7 +54,8 @@
     {% elif beside | length == 1 %}
         {% set done = 'KEEP ROLLUP BESIDE' %}
     {% else %}
-        {% do framehouse_create_rollup(name ~ '_v' ~ (built[0][2] + 1), name, built[0][2] + 1, definition, hash, finer,
+        {%- set version = framehouse_free_version(name, built[0][2] + 1) -%}
+        {% do framehouse_create_rollup(name ~ '_v' ~ version, name, version, definition, hash, finer,
             finer_beside[0][0] if finer_beside | length == 1 else finer) %}
         {% set done = 'CREATE ROLLUP BESIDE' %}
     {% endif %}
@@ -59,6 +65,24 @@
     {{ adapter.commit() }}
     {{ return({'relations': [view]}) }}
 {% endmaterialization %}
+
+{# Whether somebody has this name in the schema of rollups. #}
+{% macro framehouse_has_relation(name) -%}
+    {{ return(run_query("select to_regclass(" ~ dbt.string_literal('"rollup"."' ~ name ~ '"')
+        ~ ") is not null").rows[0][0]) }}
+{%- endmacro %}
+
+{# The first version, from this one on, for which nobody has NAME_vVERSION: no relation, and no model yet to be built. #}
+{% macro framehouse_free_version(name, least) -%}
+    {%- set models = graph.nodes.values() | map(attribute='name') | list -%}
+    {%- for version in range(least, least + 1000) -%}
+        {%- set beside = name ~ '_v' ~ version -%}
+        {%- if beside not in models and not framehouse_has_relation(beside)
+                and not framehouse_has_relation(beside ~ '_cells') -%}
+            {{ return(version) }}
+        {%- endif -%}
+    {%- endfor -%}
+{%- endmacro %}
 
 {# The model's select without what differs between runs: trailing space and the name of the database. #}
 {% macro framehouse_definition(sql) -%}

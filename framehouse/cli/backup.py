@@ -62,24 +62,21 @@ def restore(file: Path) -> None:
     from framehouse import embedded
     from framehouse.cli.build import build_rollups
     from framehouse.cli.console import TerminalReporter
-    from framehouse.warehouse import bygone
-    from framehouse.warehouse.backup import describe, prepare
-    from framehouse.warehouse.backup import restore as load
+    from framehouse.warehouse.restore import restore as bring_back
     from migrations import upgrade
 
     chosen = settings()
     with TerminalReporter() as report:
         url = embedded.up(chosen, report).url
-        pg_restore = _programs().pg_restore
-        calendar = describe(file, pg_restore)
-        upgrade(url, report)
         with _warehouse() as warehouse:
-            prepare(warehouse, calendar)
-            older = bygone.rollups(warehouse, file, pg_restore=pg_restore)
-            with bygone.told_apart(older):
-                models = {name: found.model for name, found in older.items()}
-                build_rollups(url, chosen, report, extra_models=models)
-            rows = load(warehouse, file, pg_restore=pg_restore, report=report)
+            rows = bring_back(
+                warehouse,
+                file,
+                pg_restore=_programs().pg_restore,
+                upgrade=lambda: upgrade(url, report),
+                build=lambda models: build_rollups(url, chosen, report, extra_models=models),
+                report=report,
+            )
     click.secho(f"{rows:,} rows are restored; next: framehouse serve", fg="green")
 
 

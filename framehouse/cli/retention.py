@@ -44,12 +44,17 @@ def show() -> None:
         _print(preview(warehouse))
 
 
-@retention.command("set", short_help="Set how long raw rows are kept; drops nothing.")
+# What begins with a minus is a bad duration, too, and no option that nobody knows.
+@retention.command(
+    "set",
+    short_help="Set how long raw rows are kept; drops nothing.",
+    context_settings={"ignore_unknown_options": True},
+)
 @click.argument("keep", metavar="DAYS|forever")
 @click.option("--yes", "is_confirmed", is_flag=True, help="Do not ask.")
 @click.pass_context
 def set_(ctx: click.Context, keep: str, is_confirmed: bool) -> None:
-    """Set how long raw rows are kept: a number of days, weeks or years (180d, 26w, 1y; at least 90 days), or forever.
+    """Set how long raw rows are kept: 90 days to 100 years, in days, weeks or years (180d, 26w, 1y), or forever.
 
     Drops nothing by itself, but `framehouse serve` looks once an hour; so it says what would go, and asks.
 

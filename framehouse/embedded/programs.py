@@ -83,13 +83,26 @@ def find_on_machine(
 
 
 def find_psql(server_dir: Path) -> Path | None:
-    """A psql for a server elsewhere: one that was installed under that folder, else the machine's newest."""
+    """The newest psql for a server elsewhere: installed under that folder, in the machine's folders, or on the PATH.
+
+    The newest, because pg_dump, which lies beside it, refuses a server that is newer than itself.
+    """
     found = sorted(server_dir.glob("*/usr/lib/postgresql/*/bin/psql"))
-    if not found:
-        machine = [p for pattern in MACHINE_FOLDERS for p in Path("/").glob(f"{pattern.lstrip('/')}/psql")]
-        found = sorted(machine, key=lambda path: re.findall(r"\d+", str(path))[-1:])
-    on_path = shutil.which("psql")
-    return found[-1] if found else Path(on_path) if on_path else None
+    for pattern in MACHINE_FOLDERS:
+        found += sorted(Path("/").glob(f"{pattern.lstrip('/')}/psql"))
+    if (on_path := shutil.which("psql")) is not None:
+        found.append(Path(on_path))
+    # Of equal ones the first. One that does not run is taken when there is no other, and says itself what it lacks.
+    return max(found, key=_psql_major, default=None)
+
+
+def _psql_major(psql: Path) -> int:
+    try:
+        said = subprocess.run([psql, "--version"], capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return 0
+    version = re.search(r"\(PostgreSQL\) (\d+)", said)
+    return int(version[1]) if version else 0
 
 
 def is_at_least(version: str, other: str) -> bool:

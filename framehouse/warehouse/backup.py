@@ -28,6 +28,8 @@ _PENDING = ("ops", "pending_buckets")
 _MARKS = (("ops", "touched_buckets"), ("ops", "touched_days"))
 _RAW = (("telemetry", "performance_metrics"), ("telemetry", "worker_heartbeats"))
 
+_ELSEWHERE = "set FRAMEHOUSE_HOME to a new folder, or FRAMEHOUSE_DATABASE_URL to an empty database"
+
 
 @dataclass(frozen=True, slots=True)
 class Programs:
@@ -106,14 +108,21 @@ def describe(file: Path, pg_restore: Path) -> dict[str, str | None]:
 
 
 def prepare(warehouse: Warehouse, calendar: Mapping[str, str | None]) -> None:
-    """Fix the studio's calendar in an empty warehouse. Raises BackupError when it is not empty."""
+    """Fix the studio's calendar in an empty warehouse.
+
+    Raises BackupError when it is not empty, or was built for another zone.
+    """
     with warehouse.session() as session:
         if session.value("backup.has_data"):
-            raise BackupError(
-                "this warehouse holds data, and a restore needs an empty one",
-                hint="set FRAMEHOUSE_HOME to a new folder, or FRAMEHOUSE_DATABASE_URL to an empty database",
-            )
+            raise BackupError("this warehouse holds data, and a restore needs an empty one", hint=_ELSEWHERE)
         session.run("backup.settle_calendar", calendar)
+        # An earlier build may have settled it, and cells of one zone's days cannot be put into another's.
+        here, there = session.value("maintain.calendar"), calendar["studio_zone"]
+        if here != there:
+            raise BackupError(
+                f"this warehouse was built for the studio zone {here}, and the backup's is {there}",
+                hint=_ELSEWHERE,
+            )
 
 
 def restore(warehouse: Warehouse, file: Path, *, pg_restore: Path, report: Reporter = SILENT) -> int:
@@ -246,7 +255,8 @@ def _dump(programs: Programs, snapshot: str, partial: Path, report: Reporter) ->
         errors = [line for line in said if "error:" in line] or said[-1:]
         raise BackupError(
             f"pg_dump failed: {' '.join(line.strip() for line in errors)}",
-            hint="pg_dump has to be as new as the server; put the server's own programs first on the PATH",
+            hint="pg_dump has to be as new as the server; install the client programs of the server's version "
+            "(postgresql-client-17, say): of those in the usual folders and first on the PATH, the newest are taken",
         )
 
 

@@ -21,6 +21,8 @@ from framehouse.warehouse.pool import Warehouse
 from framehouse.windows import Grain, ceil, zone
 
 SHORTEST_KEEP = timedelta(days=90)
+#: Longer than any event is old: more would be for ever, and reaches back to where there are no dates.
+LONGEST_KEEP = timedelta(days=100 * 365)
 _TRIES = 5
 
 
@@ -55,7 +57,7 @@ class Preview:
 def set_keep(warehouse: Warehouse, keep: timedelta | None) -> None:
     """Set how long raw rows are kept; None keeps them for ever. Drops nothing by itself.
 
-    Raises ContractError for less than 90 days.
+    Raises ContractError for less than 90 days, and for more than 100 years.
     """
     check_keep(keep)
     with warehouse.session() as session:
@@ -63,11 +65,18 @@ def set_keep(warehouse: Warehouse, keep: timedelta | None) -> None:
 
 
 def check_keep(keep: timedelta | None) -> None:
-    """Raises ContractError for less than 90 days."""
-    if keep is not None and keep < SHORTEST_KEEP:
+    """Raises ContractError for less than 90 days, and for more than 100 years."""
+    if keep is None:
+        return
+    if keep < SHORTEST_KEEP:
         raise ContractError(
             f"raw data has to be kept for at least {SHORTEST_KEEP.days} days, not {keep.days}",
             hint="trends, comparisons and late events need it",
+        )
+    if keep > LONGEST_KEEP:
+        raise ContractError(
+            f"raw data can be kept for at most {LONGEST_KEEP.days} days (100 years), or for ever",
+            hint="framehouse retention set forever",
         )
 
 
@@ -82,7 +91,7 @@ def preview(
     policy = replace(policy, raw_keep=proposed or policy.raw_keep)
     if policy.raw_keep is None:
         return Preview(policy, (), tuple(chunks), policy.raw_from)
-    until = (now or datetime.now(UTC)) - policy.raw_keep
+    until = (now or datetime.now(UTC)) - min(policy.raw_keep, LONGEST_KEEP)
     dropped = tuple(chunk for chunk in chunks if chunk.range_end <= until)
     kept = tuple(chunk for chunk in chunks if chunk.range_end > until)
     ends = [ceil(chunk.range_end, Grain.DAY, zone(studio_zone)) for chunk in dropped]

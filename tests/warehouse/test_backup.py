@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import psycopg
 import pytest
@@ -17,7 +18,7 @@ import migrations
 from framehouse import embedded
 from framehouse.config import read
 from framehouse.errors import BackupError
-from framehouse.warehouse import Warehouse, backup, bygone
+from framehouse.warehouse import Warehouse, backup, restore
 from framehouse.warehouse.build import build, is_built, project_dir
 from framehouse.warehouse.maintain import Backlog, backlog, maintain
 from ingest.writer import Status, write_events
@@ -132,18 +133,21 @@ def everything(url: str) -> dict[str, object]:
 
 def restored(target: Warehouse, file: Path, folder: Path) -> None:
     """What `framehouse restore` does."""
-    made(target, file, folder)
-    backup.restore(target, file, pg_restore=programs(target.url).pg_restore)
+    restore.restore(target, file, **steps(target, folder))
 
 
 def made(target: Warehouse, file: Path, folder: Path) -> None:
     """Schema and rollups as a backup wants them."""
-    pg_restore = programs(target.url).pg_restore
-    calendar = backup.describe(file, pg_restore)
-    backup.prepare(target, calendar)
-    older = bygone.rollups(target, file, pg_restore=pg_restore)
-    with bygone.told_apart(older):
-        build(target, log_dir=folder, extra_models={name: found.model for name, found in older.items()})
+    restore.make_ready(target, file, **steps(target, folder))
+
+
+def steps(target: Warehouse, folder: Path) -> dict[str, Any]:
+    """How `framehouse restore` does them."""
+    return {
+        "pg_restore": programs(target.url).pg_restore,
+        "upgrade": lambda: migrations.upgrade(target.url),
+        "build": lambda models: build(target, log_dir=folder, extra_models=models),
+    }
 
 
 def check_alive(warehouse: Warehouse) -> None:
@@ -372,3 +376,35 @@ def test_rows_that_come_meanwhile_are_in_it_whole_or_not_at_all(
             ).fetchone()
         assert ledger == (rows,)
         check_alive(target)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        *(
+            f"insert into studio.{name} (name) values ('of somebody')"
+            for name in ("projects", "characters", "scene_types", "scenes", "workflows", "workers")
+        ),
+        "insert into studio.queue (waiting, running) values ('[]', '[]')",
+        "insert into studio.resolution_tiers (name, width, height, speed_factor) values ('huge', 7680, 4320, 0.1)",
+        "update studio.resolution_tiers set speed_factor = 7 where name = 'draft'",
+    ],
+)
+def test_a_warehouse_that_knows_anything_is_not_restored_into(
+    database_url: str, server: TestServer, sql: str
+) -> None:
+    calendar = {"studio_zone": "UTC", "block_minutes": "60"}
+    with Warehouse(database_url) as target:
+        backup.prepare(target, calendar)
+        tell(database_url, sql)
+        with pytest.raises(BackupError, match="holds data"):
+            backup.prepare(target, calendar)
+
+
+def test_a_warehouse_of_another_zone_is_not_restored_into(database_url: str) -> None:
+    with Warehouse(database_url) as target:
+        with pytest.raises(BackupError, match=f"UTC.*{KATHMANDU}") as caught:
+            backup.prepare(target, {"studio_zone": KATHMANDU, "block_minutes": "15"})
+        assert "FRAMEHOUSE_HOME" in str(caught.value.hint)
+        assert "version" not in str(caught.value)
+    assert ask(database_url, "select studio_zone from ops.studio_settings") == "UTC"

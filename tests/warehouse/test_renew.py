@@ -264,6 +264,33 @@ def changed(tmp_path: Path) -> Callable[[Callable[[str], str]], Path]:
     return change
 
 
+def test_names_that_somebody_has_are_not_taken(
+    studio: Warehouse, tmp_path: Path, changed: Callable[[Callable[[str], str]], Path]
+) -> None:
+    """A project's own X_v2, whether it is built already, with this renewal, or after it."""
+    project = changed(lambda text: text)
+    models = project / "models" / "rollup"
+    tell(studio.url, f"create table rollup.{FINE}_v2_cells (of_somebody int)")
+    shutil.copy(models / f"{FINE}.sql", models / f"{FINE}_v3.sql")
+    # Of what the finer one has before it is renewed.
+    own = re.sub(r".* as idle_seconds_sum,\n", "", (models / f"{DAILY}.sql").read_text())
+    (models / f"{DAILY}_v2.sql").write_text(own)
+    build(studio, log_dir=tmp_path, project=project, is_renewing=True)
+    cells = "select array_agg(cells order by name) from ops.rollups where name like 'heartbeats%%'"
+    assert ask(studio.url, cells) == [
+        f"rollup.{DAILY}_v3_cells",
+        f"rollup.{DAILY}_v2_cells",
+        f"rollup.{FINE}_v4_cells",
+        f"rollup.{FINE}_v3_cells",
+    ]
+    exact(studio.url, since=FENCE.isoformat())
+
+    shutil.copy(models / f"{FINE}.sql", models / f"{FINE}_v4.sql")
+    with pytest.raises(BuildError, match=f"{FINE}_v4_cells is there already.*another name"):
+        build(studio, log_dir=tmp_path, project=project)
+    exact(studio.url, since=FENCE.isoformat())
+
+
 def test_a_part_that_means_something_else_forgets_what_it_was(
     studio: Warehouse, tmp_path: Path, changed: Callable[[Callable[[str], str]], Path]
 ) -> None:

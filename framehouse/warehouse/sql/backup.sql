@@ -45,9 +45,16 @@ order by what;
 select version_num from framehouse_version;
 
 -- name: has_data
+-- A restore replaces every row of these; a new warehouse has none but the tiers of the migration, untouched.
 select exists (select from telemetry.performance_metrics) or exists (select from telemetry.worker_heartbeats)
     or exists (select from ops.attempt_ledger) or exists (select from ops.quarantine)
-    or exists (select from ops.estimates) or exists (select from studio.workflows);
+    or exists (select from ops.estimates)
+    or exists (select from studio.projects) or exists (select from studio.characters)
+    or exists (select from studio.scene_types) or exists (select from studio.scenes)
+    or exists (select from studio.workflows) or exists (select from studio.workers)
+    or exists (select from studio.queue)
+    or exists (select from studio.resolution_tiers
+               where name not in ('draft', 'preview', 'production') or updated_at <> created_at);
 
 -- name: be_alone
 -- Until the end of the transaction neither writers nor maintenance come in. Maintenance first, as retention does: who

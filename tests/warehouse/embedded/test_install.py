@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from filelock import FileLock
 from framehouse import embedded
 from framehouse.config import Settings
 from framehouse.embedded import install as installation
+from framehouse.embedded import programs
 from framehouse.embedded.account import Account
 from framehouse.embedded.apt import sources
 from framehouse.embedded.client import split_password
@@ -175,3 +177,32 @@ def test_versions_compare_by_number(version: str, other: str, is_newer: bool) ->
 def test_an_installation_into_another_home_finds_its_own(chosen: Settings, home: Path) -> None:
     assert embedded.status(replace(chosen, home=home)).state == "absent"
     assert list(home.iterdir()) == []
+
+
+def test_the_newest_psql_is_taken_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pg_dump lies beside it, and refuses a server that is newer than itself."""
+
+    def put(folder: Path, version: str) -> Path:
+        folder.mkdir(parents=True)
+        path = folder / "psql"
+        path.write_text(f"#!/bin/sh\necho 'psql (PostgreSQL) {version} (Debian)'\n", encoding="utf-8")
+        path.chmod(0o755)
+        return path
+
+    server_dir, machine, on_path = (tmp_path / name for name in ("server", "machine", "path"))
+    monkeypatch.setattr(programs, "MACHINE_FOLDERS", (f"{machine}/*/bin",))
+    monkeypatch.setattr(programs.shutil, "which", partial(shutil.which, path=str(on_path)))
+    assert find_psql(server_dir) is None
+    put(machine / "9" / "bin", "9.6")
+    fifteen = put(machine / "15" / "bin", "15.18")
+    assert find_psql(server_dir) == fifteen
+    first = put(on_path, "15.18")
+    assert find_psql(server_dir) == fifteen
+    put(on_path.with_name("newer"), "17.2").replace(first)
+    assert find_psql(server_dir) == first
+    own = put(server_dir / "a" / "usr" / "lib" / "postgresql" / "17" / "bin", "17.6")
+    assert find_psql(server_dir) == own
+    eighteen = put(machine / "18" / "bin", "18beta1")
+    assert find_psql(server_dir) == eighteen
+    eighteen.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    assert find_psql(server_dir) == own
