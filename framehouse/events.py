@@ -330,8 +330,11 @@ class Queue(Record):
 def problems(error: ValidationError, prefix: str = "") -> list[Problem]:
     """A validation error as a list of bad fields, without the input (which may not even be encodable)."""
     found = []
-    for item in error.errors(include_url=False, include_input=False, include_context=True):
+    for item in error.errors(include_url=False, include_context=True):
         path = prefix + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"])
+        if item["type"] == "string_unicode" and not item["loc"]:
+            # A field's name that is no Unicode: pydantic says nothing of where, but gives the name as the input.
+            path += f".{item['input']}"
         path = printable(path.removeprefix("."))
         message = printable(item["msg"].removeprefix("Value error, "))
         found.append(

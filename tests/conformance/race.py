@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -138,7 +139,7 @@ class Result:
 
     comparisons: int = 0
     snapshots: int = 0
-    kills: int = 0
+    kills: Counter[str] = field(default_factory=Counter)
     deadlocks: int = 0
     renewed: int = 0
     wrong: list[str] = field(default_factory=list)
@@ -147,9 +148,12 @@ class Result:
     def __str__(self) -> str:
         return (
             f"{self.comparisons:,} comparisons in {self.snapshots:,} snapshots, {len(self.wrong)} wrong; "
-            f"{self.kills} kills, {self.renewed} rollups renewed, "
+            f"{self.kills.total()} kills ({self._by_role()}), {self.renewed} rollups renewed, "
             f"{self.deadlocks} deadlocks, {len(self.failures)} failures"
         )
+
+    def _by_role(self) -> str:
+        return ", ".join(f"{role} {count}" for role, count in sorted(self.kills.items())) or "nobody"
 
 
 class Actor:
@@ -161,13 +165,19 @@ class Actor:
         self.process = self._start()
 
     def _start(self) -> "subprocess.Popen[str]":
-        return subprocess.Popen(self._command, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def kill(self) -> None:
-        """kill -9, whatever it is at."""
+    def kill(self) -> str | None:
+        """kill -9, whatever it is at; what it had died of already, if it had."""
+        # A process that is still importing would be no loss: it says when it begins.
+        assert self.process.stdout
+        self.process.stdout.readline()
         self.process.kill()
-        self.process.communicate()
+        _, said = self.process.communicate()
+        if self.process.returncode != -signal.SIGKILL:
+            return f"{self.role} exited with {self.process.returncode}: {said[-2000:]}"
         self.process = self._start()
+        return None
 
     def stop(self) -> str | None:
         """Ask it to end; what it died of, if it did not end in peace."""
@@ -197,6 +207,7 @@ def race(
         fill(warehouse, random, places(random, 20))  # so that workflows have names
     breaks.apply(url, broken)
     actors = [Actor(url, role, seed * 100 + n, broken) for n, role in enumerate(cast)]
+    doomed: list[Actor] = []
     began = told = time.monotonic()
     next_kill = began + kill_every
     try:
@@ -208,8 +219,14 @@ def race(
                         result.failures.append(str(actor.stop()))
                         raise _OverError
                 if now >= next_kill:
-                    random.choice(actors).kill()
-                    result.kills += 1
+                    # Each role in its turn, so that a short race kills all of them.
+                    doomed = doomed or random.sample(actors, len(actors))
+                    actor = min(doomed, key=lambda actor: result.kills[actor.role])
+                    doomed.remove(actor)
+                    if said := actor.kill():
+                        result.failures.append(said)
+                        raise _OverError
+                    result.kills[actor.role] += 1
                     next_kill = now + random.uniform(0.3, 1.7) * kill_every
                 if now >= told + 30:
                     told = now
@@ -276,6 +293,7 @@ def act(role: str, url: str, seed: int, broken: str) -> None:
     signal.signal(signal.SIGTERM, stop)
     random = Random(f"{seed} {time.time_ns()}")
     with breaks.broken(broken), Warehouse(url, max_size=2, name=f"race {role}") as warehouse:
+        print("at it", flush=True)  # noqa: T201 - to whoever may kill it now
         while not over:
             # A careless protocol may well fail on its own data; what counts is what readers see meanwhile.
             is_silent = broken and not breaks.BREAKS[broken].is_loud

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Container, Iterable
 from datetime import datetime, timedelta
 from functools import cache
@@ -122,6 +123,18 @@ def ask(url: str, sql: str, *values: object) -> object:
         row = connection.execute(sql, values).fetchone()
     assert row is not None
     return row[0]
+
+
+def until_somebody_waits(url: str) -> None:
+    """Return when somebody in this database waits for a lock of any kind."""
+    deadline = time.monotonic() + 60
+    while not ask(
+        url,
+        """select count(*) from pg_locks
+           where not granted and database = (select oid from pg_database where datname = current_database())""",
+    ):
+        assert time.monotonic() < deadline, "nobody came to wait"
+        time.sleep(0.01)
 
 
 def is_community(url: str) -> bool:

@@ -1,5 +1,7 @@
 """A studio in New York that drops raw data, and what its rollups know of the time before."""
 
+import json
+import math
 import re
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -19,6 +21,8 @@ START = datetime(2025, 10, 20, tzinfo=UTC)
 NOW = datetime(2026, 2, 10, tzinfo=UTC)
 FENCE = datetime(2025, 11, 6, 5, tzinfo=UTC)  # midnight in New York
 SINCE = FENCE.isoformat()
+KEEP = timedelta(days=91)
+BEFORE = FENCE - timedelta(days=3)
 FINE, DAILY = "attempts_by_workflow_fine", "attempts_by_workflow_daily"
 #: What is added to the rollups of attempts, first and then; the mart reads neither.
 ADDED = ("cold_count", "energy_joules_sum")
@@ -32,6 +36,13 @@ def project_without(folder: Path, *parts: str) -> Path:
     return project
 
 
+def drop_by_hand(url: str, fence: datetime) -> None:
+    """Move the fence and drop what is behind it, where retention would ask for another build, or another day."""
+    tell(url, "update ops.retention set raw_from = %s", fence)
+    for table in ("performance_metrics", "worker_heartbeats"):
+        tell(url, f"select drop_chunks('telemetry.{table}', older_than => %s::timestamptz)", fence)
+
+
 def live(warehouse: Warehouse, project: Path | None, folder: Path) -> None:
     """The first build, some weeks of data, and a drop of the oldest."""
     random = Random("history")
@@ -39,22 +50,34 @@ def live(warehouse: Warehouse, project: Path | None, folder: Path) -> None:
     fill(warehouse, random, [START + QUARTER * random.randrange(30 * 96) for _ in range(80)])
     maintain(warehouse)
     if project is not None:  # this program's own is what a drop asks for
-        tell(warehouse.url, "update ops.retention set raw_from = %s", FENCE)
-        for table in ("performance_metrics", "worker_heartbeats"):
-            tell(
-                warehouse.url,
-                f"select drop_chunks('telemetry.{table}', older_than => %s::timestamptz)",
-                FENCE,
-            )
+        drop_by_hand(warehouse.url, FENCE)
         return
-    retention.set_keep(warehouse, timedelta(days=91))
+    retention.set_keep(warehouse, KEEP)
     planned = retention.preview(warehouse, now=NOW)
     assert planned.raw_from == FENCE
     retention.drop(warehouse, planned)
 
 
-def history(url: str, *, without: tuple[str, ...] = (), only: tuple[str, ...] = ()) -> dict[str, str]:
-    """What each view, and the cells of each rollup that takes no other's place, hold from before the fence."""
+def drop(warehouse: Warehouse) -> retention.Preview:
+    """Drop what is old enough; what that was."""
+    planned = retention.preview(warehouse, now=NOW)
+    retention.drop(warehouse, planned)
+    return planned
+
+
+def counted(url: str) -> tuple[object, object]:
+    """Attempts that the fine and the daily rollup know of."""
+    text = "select coalesce(sum(attempt_count), 0)::bigint from rollup.{}"
+    return ask(url, text.format(FINE)), ask(url, text.format(DAILY))
+
+
+def history(
+    url: str, *, until: datetime = FENCE, without: tuple[str, ...] = (), only: tuple[str, ...] = ()
+) -> dict[str, str]:
+    """A hash of what each view, and the cells of each rollup that takes no other's place, hold from before an instant.
+
+    To the last bit: for what must stay as it is. `told` compares what was computed in two ways.
+    """
     found = {}
     with psycopg.connect(url) as connection:
         for name, cells in connection.execute(
@@ -67,7 +90,7 @@ def history(url: str, *, without: tuple[str, ...] = (), only: tuple[str, ...] = 
                     f"""select count(*) || ' ' || md5(string_agg(said, chr(10) order by said))
                         from (select (to_jsonb(r) - %s::text[])::text as said from {relation} as r
                               where bucket < %s) as rows""",
-                    [list(without), FENCE],
+                    [list(without), until],
                 ).fetchone()
                 assert row
                 assert row[0], f"{name} knows something"
@@ -79,12 +102,55 @@ def names_in(found: dict[str, str]) -> tuple[str, ...]:
     return tuple(key.removeprefix("view ") for key in found if key.startswith("view "))
 
 
-def told(url: str, name: str) -> object:
-    """What a rollup's view counts and adds up, but for the last bits."""
-    count, total = (
-        ("heartbeat_count", "covered_seconds_sum")
-        if "heartbeats" in name
-        else ("attempt_count", "gpu_seconds_sum")
-    )
-    return ask(url, f"""select array_agg((bucket, {count}, round({total}::numeric, 6))::text
-                        order by bucket, {count}, {total}) from rollup.{name}""")  # fmt: skip
+class Near(float):
+    """A number that equals those that differ in the last bits only, as sums of the same in another order do."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, float | int) and math.isclose(self, other, rel_tol=1e-9, abs_tol=1e-9)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+
+Rows = list[dict[str, object]]
+
+
+def told(url: str, name: str) -> Rows:
+    """All that a rollup's view says."""
+    with psycopg.connect(url) as connection:
+        return _rows(connection, name, None)
+
+
+def all_told(
+    at: str | psycopg.Connection, until: datetime = FENCE, *, without: tuple[str, ...] = ()
+) -> dict[str, Rows]:
+    """What every rollup's view says of the time before an instant: counts, sums, extremes, histograms, all of it.
+
+    Of a database, or as a transaction sees it.
+    """
+    if isinstance(at, str):
+        with psycopg.connect(at) as connection:
+            return all_told(connection, until, without=without)
+    names = at.execute("select name from ops.rollups where renews is null order by name").fetchall()
+    found = {name: _rows(at, name, until, without) for (name,) in names}
+    assert all(found.values()), "every rollup knows something"
+    return found
+
+
+def _rows(
+    connection: psycopg.Connection, name: str, until: datetime | None, without: tuple[str, ...] = ()
+) -> Rows:
+    texts = connection.execute(
+        f"""select (to_jsonb(r) - %s::text[])::text from rollup.{name} as r
+            where bucket < coalesce(%s, timestamptz 'infinity')""",
+        [list(without), until],
+    ).fetchall()
+    rows: Rows = [json.loads(text, parse_float=Near) for (text,) in texts]
+    return sorted(rows, key=_key)
+
+
+def _key(row: dict[str, object]) -> str:
+    """The bucket and the dimensions, which no two rows share."""
+    return str([row[column] for column in sorted(row) if column == "bucket" or column.endswith("_id")])

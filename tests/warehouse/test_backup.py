@@ -25,6 +25,7 @@ from ingest.writer import Status, write_events
 from tests.builders import event
 from tests.conftest import TestServer
 from tests.warehouse.cells import QUARTER, ask, contents, exact, fill, is_community, tell
+from tests.warehouse.history import drop_by_hand
 from tests.warehouse.test_rollups import StopAt, StopError
 
 KATHMANDU = "Asia/Kathmandu"
@@ -78,13 +79,8 @@ def template(server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> It
         fill(warehouse, random, [OLD + QUARTER * random.randrange(20 * 96) for _ in range(40)])
         fill(warehouse, random, [NEW + QUARTER * random.randrange(5 * 96) for _ in range(40)])
         maintain(warehouse)
-        tell(warehouse.url, "update ops.retention set raw_from = %s, raw_keep = '180 days'", FENCE)
-        for table in ("performance_metrics", "worker_heartbeats"):
-            tell(
-                warehouse.url,
-                f"select drop_chunks('telemetry.{table}', older_than => %s::timestamptz)",
-                FENCE,
-            )
+        tell(warehouse.url, "update ops.retention set raw_keep = '180 days'")
+        drop_by_hand(warehouse.url, FENCE)
         fill(warehouse, random, [NEW + QUARTER * n for n in range(5)])
         write_events(
             warehouse, [event(job_id="\\N 'quoted' ü", error_message='line\nbreak "and" \\. quotes')]

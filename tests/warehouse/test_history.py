@@ -1,15 +1,10 @@
 """What is known of raw data that was dropped stays known: renames, retries, renewals, kills and drops by hand."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -41,6 +36,7 @@ from tests.warehouse.history import (
     names_in,
     told,
 )
+from tests.warehouse.kills import Kill
 
 NOTHING = Backlog(0, 0, 0)
 WHOLE = Window(START, NOW)
@@ -198,69 +194,22 @@ def test_a_retry_goes_on_where_a_run_failed_and_changes_no_history(
     assert history(studio.url, only=old) == before
 
 
-#: Loads dbt once, and forks for each line it is given: a build as a process of its own, without the wait.
-_BUILDS = """
-import os, sys
-from pathlib import Path
-import dbt.cli.main
-from framehouse.warehouse import Warehouse
-from framehouse.warehouse.build import build
-for line in sys.stdin:
-    url, project, folder, zone = line.rstrip().split("\\t")
-    pid = os.fork()
-    if pid == 0:
-        with Warehouse(url) as warehouse:
-            build(warehouse, log_dir=Path(folder), project=Path(project), studio_zone=zone)
-        os._exit(0)
-    print(pid, flush=True)
-    print(os.waitpid(pid, 0)[1], flush=True)
-"""
-
-
-@pytest.fixture
-def kill_a_build(tmp_path: Path) -> Iterator[Callable[[str, Path, float], None]]:
-    """Starts a build in a process of its own and kills it some seconds after dbt came to the database."""
-    with subprocess.Popen(
-        [sys.executable, "-c", _BUILDS],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONWARNINGS": "ignore"},  # of what killed processes leave
-    ) as starter:
-        given, said = starter.stdin, starter.stdout
-        assert given
-        assert said
-
-        def run(url: str, project: Path, seconds: float) -> None:
-            since = ask(url, "select clock_timestamp()")
-            print(url, project, tmp_path, NEW_YORK, sep="\t", file=given, flush=True)
-            pid = int(said.readline())
-            deadline = time.monotonic() + 60
-            while not ask(url, "select count(*) from pg_stat_activity where datname = current_database() and "
-                               "application_name = 'framehouse build' and backend_start > %s", since):  # fmt: skip
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            time.sleep(seconds)
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            assert int(said.readline()) in {0, signal.SIGKILL}
-
-        yield run
-
-
 def test_a_first_build_killed_again_and_again_is_exact(
-    empty_database_url: str, tmp_path: Path, kill_a_build: Callable[[str, Path, float], None]
+    empty_database_url: str, tmp_path: Path, kill: Kill
 ) -> None:
     migrations.upgrade(empty_database_url)
-    random = Random("first")
+    random, kills = Random("first"), 0
     with Warehouse(empty_database_url) as warehouse:
         fill(warehouse, random, [START + QUARTER * random.randrange(9 * 96) for _ in range(60)])
         for n in range(4):
-            kill_a_build(empty_database_url, project_dir(), (n + random.random()) * 0.4)
+            kills += kill(
+                "build", empty_database_url, tmp_path, after=(n + random.random()) * 0.4, zone=NEW_YORK
+            )
             with psycopg.connect(empty_database_url) as connection:
                 connection.execute("set transaction isolation level repeatable read read only")
                 names = {row[0] for row in connection.execute("select name from ops.rollups")}
                 assert wrong_cells(connection, zone_name=NEW_YORK, only=names) == []
+        assert kills >= 3
         finish(warehouse, project_dir(), tmp_path)
     exact(empty_database_url, zone_name=NEW_YORK)
 
@@ -276,24 +225,29 @@ def finish(warehouse: Warehouse, project: Path, folder: Path) -> None:
 
 
 def test_a_build_killed_again_and_again_changes_no_history(
-    studio: Warehouse, project: Path, tmp_path: Path, kill_a_build: Callable[[str, Path, float], None]
+    studio: Warehouse, project: Path, tmp_path: Path, kill: Kill
 ) -> None:
     """One that adds rollups, and then one that has nothing to do."""
-    random = Random("again")
+    random, kills = Random("again"), 0
     before = history(studio.url)
     old = names_in(before)
     models = project / "models" / "rollup"
     for name in (FINE, DAILY, "heartbeats_by_worker_daily"):
         (models / f"added_{name}.sql").write_text((models / f"{name}.sql").read_text())
     for n in range(4):
-        kill_a_build(studio.url, project, (n + random.random()) * 0.4)
+        kills += kill(
+            "build", studio.url, tmp_path, after=(n + random.random()) * 0.4, project=project, zone=NEW_YORK
+        )
         assert history(studio.url, only=old) == before
     finish(studio, project, tmp_path)
     for name in (DAILY, "heartbeats_by_worker_daily"):
         assert told(studio.url, f"added_{name}") == told(studio.url, name)
     for _ in range(2):
-        kill_a_build(studio.url, project, random.random() * 0.8)
+        kills += kill(
+            "build", studio.url, tmp_path, after=random.random() * 0.8, project=project, zone=NEW_YORK
+        )
         assert history(studio.url, only=old) == before
+    assert kills >= 4
     late(studio, "killed")
     finish(studio, project, tmp_path)
     assert history(studio.url, only=old) == before

@@ -1,11 +1,7 @@
 """A changed rollup: refused with the command, built beside the old one, and put in its place with its history."""
 
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +22,8 @@ from framehouse.windows import Window
 from migrations import upgrade
 from tests.conftest import TestServer
 from tests.warehouse.cells import QUARTER, ask, contents, exact, fill, tell
+from tests.warehouse.history import drop_by_hand, history
+from tests.warehouse.kills import Kill
 
 OLD = datetime(2026, 1, 2, tzinfo=UTC)
 FENCE = datetime(2026, 1, 22, tzinfo=UTC)
@@ -50,9 +48,7 @@ def template(server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> It
         fill(warehouse, random, [OLD + QUARTER * random.randrange(20 * 96) for _ in range(60)])
         fill(warehouse, random, [NEW + QUARTER * random.randrange(5 * 96) for _ in range(60)])
         maintain(warehouse)
-        tell(url, "update ops.retention set raw_from = %s", FENCE)
-        for table in ("performance_metrics", "worker_heartbeats"):
-            tell(url, f"select drop_chunks('telemetry.{table}', older_than => %s::timestamptz)", FENCE)
+        drop_by_hand(url, FENCE)
     yield server.freeze(url)
     server.drop(url)
 
@@ -80,11 +76,9 @@ class Stop:
         pass
 
 
-def history(url: str) -> dict[str, object]:
-    """What the views say of heartbeats below the fence."""
-    text = """select array_agg((bucket, worker_id, heartbeat_count, covered_seconds_sum, generating_seconds_sum)::text
-                               order by bucket, worker_id) from rollup.{} where bucket < %s"""
-    return {name: ask(url, text.format(name), FENCE) for name in (FINE, DAILY)}
+def known(url: str) -> dict[str, str]:
+    """What all rollups hold from before the fence, but for the parts that come and go here."""
+    return history(url, until=FENCE, without=("idle_seconds_sum", "offline_seconds_sum"))
 
 
 def hours(warehouse: Warehouse, name: str, window: Window = ALL_OF_IT) -> object:
@@ -108,14 +102,14 @@ def test_a_changed_rollup_is_refused_with_the_command(studio: Warehouse, tmp_pat
 
 
 def test_an_added_part_comes_with_all_of_history(studio: Warehouse, tmp_path: Path) -> None:
-    before, known = history(studio.url), hours(studio, "generating_hours")
+    before, spent = known(studio.url), hours(studio, "generating_hours")
     others = {
         name: found for name, found in contents(studio.url).items() if not name.startswith("heartbeats")
     }
     build(studio, log_dir=tmp_path, is_renewing=True)
     assert backlog(studio) == Backlog(0, 0, 0)
-    assert history(studio.url) == before
-    assert hours(studio, "generating_hours") == pytest.approx(known, rel=1e-12)
+    assert known(studio.url) == before
+    assert hours(studio, "generating_hours") == pytest.approx(spent, rel=1e-12)
     exact(studio.url, since=FENCE.isoformat())
 
     answer = metrics.read(studio, ["idle_hours"], window=Window(FENCE, ALL_OF_IT.end))
@@ -137,7 +131,7 @@ def test_an_added_part_comes_with_all_of_history(studio: Warehouse, tmp_path: Pa
     exact(studio.url, since=FENCE.isoformat())
     maintain(studio)
     exact(studio.url, since=FENCE.isoformat())
-    assert history(studio.url) == before
+    assert known(studio.url) == before
     build(studio, log_dir=tmp_path)
     assert backlog(studio) == Backlog(0, 0, 0)
     assert ask(
@@ -160,7 +154,7 @@ def test_views_of_others_stay_or_are_in_the_way(
     assert ask(studio.url, "select sum(generating_seconds_sum) from mine.hours") == pytest.approx(
         seen, rel=1e-12
     )
-    before = history(studio.url)
+    before = known(studio.url)
 
     without = changed(
         lambda text: re.sub(r".* as offline_seconds_sum\n", "", text).replace(
@@ -170,23 +164,23 @@ def test_views_of_others_stay_or_are_in_the_way(
     with pytest.raises(BuildError, match=r"mine\.hours") as caught:
         build(studio, log_dir=tmp_path, is_renewing=True, project=without)
     assert "view" in str(caught.value.hint)
-    assert history(studio.url) == before
+    assert known(studio.url) == before
     tell(studio.url, "drop view mine.hours")
     build(studio, log_dir=tmp_path, is_renewing=True, project=without)
-    assert history(studio.url) == before
+    assert known(studio.url) == before
     assert ask(studio.url, "select version from ops.rollups where name = %s", FINE) == 3
     assert ask(studio.url, "select count(*) >= 0 from mart.generation_metrics")
 
 
 def test_readers_see_the_old_shape_until_the_new_one_is_whole(studio: Warehouse, tmp_path: Path) -> None:
-    before = history(studio.url)
+    before = known(studio.url)
 
     with pytest.raises(StopError):
         build(studio, log_dir=tmp_path, is_renewing=True, report=Stop())
     beside = ask(studio.url, "select array_agg(name order by name) from ops.rollups where renews is not null")
     assert beside == [f"{DAILY}_v2", f"{FINE}_v2"]
     assert backlog(studio).pending_buckets > 0
-    assert history(studio.url) == before
+    assert known(studio.url) == before
     for name in (FINE, DAILY):  # both are exact at every moment
         sums = "select sum(generating_seconds_sum)::numeric(20, 6) from rollup.{}"
         assert ask(studio.url, sums.format(name)) == ask(studio.url, sums.format(f"{name}_v2"))
@@ -195,10 +189,10 @@ def test_readers_see_the_old_shape_until_the_new_one_is_whole(studio: Warehouse,
         hours(studio, "idle_hours")
 
     assert abandon(studio) == [f"{FINE}_v2", f"{DAILY}_v2"]
-    assert history(studio.url) == before
+    assert known(studio.url) == before
     assert abandon(studio) == []
     build(studio, log_dir=tmp_path, is_renewing=True)
-    assert history(studio.url) == before
+    assert known(studio.url) == before
     exact(studio.url, since=FENCE.isoformat())
 
 
@@ -206,7 +200,7 @@ def test_a_change_that_was_taken_back_takes_no_place(
     studio: Warehouse, tmp_path: Path, changed: Callable[[Callable[[str], str]], Path]
 ) -> None:
     build(studio, log_dir=tmp_path, is_renewing=True)
-    before = history(studio.url)
+    before = known(studio.url)
     project = changed(
         lambda text: text.replace("    sum(covered_seconds) as", "    sum(covered_seconds) / 2 as")
     )
@@ -216,36 +210,26 @@ def test_a_change_that_was_taken_back_takes_no_place(
         with pytest.raises(DefinitionError, match="framehouse build --abandon") as caught:
             build(studio, log_dir=tmp_path, is_renewing=is_renewing)
         assert f"{FINE}_v3" in str(caught.value)
-    assert history(studio.url) == before
+    assert known(studio.url) == before
     assert abandon(studio) == [f"{FINE}_v3", f"{DAILY}_v3"]
     build(studio, log_dir=tmp_path)
-    assert history(studio.url) == before
+    assert known(studio.url) == before
 
 
-_RENEW = """
-import sys
-from pathlib import Path
-from framehouse.warehouse import Warehouse
-from framehouse.warehouse.build import build
-with Warehouse(sys.argv[1]) as warehouse:
-    build(warehouse, log_dir=Path(sys.argv[2]), is_renewing=True)
-"""
-
-
-@pytest.mark.parametrize("seconds", [2.0, 4.0, 6.0, 9.0])
-def test_killed_at_any_point_no_history_changes(studio: Warehouse, tmp_path: Path, seconds: float) -> None:
-    before = history(studio.url)
-    process = subprocess.Popen([sys.executable, "-c", _RENEW, studio.url, str(tmp_path)])
-    time.sleep(seconds)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert history(studio.url) == before
+def test_killed_at_any_point_no_history_changes(studio: Warehouse, tmp_path: Path, kill: Kill) -> None:
+    """A renewal killed a little later each time, counted from when dbt comes to the database."""
+    before = known(studio.url)
+    kills = 0
+    while kills < 4 and kill("renew", studio.url, tmp_path, after=0.2 + 0.6 * kills):
+        kills += 1
+        assert known(studio.url) == before
+    assert kills >= 3
     with psycopg.connect(
         studio.url, autocommit=True
     ) as connection:  # a killed client's backend finishes its statement
         connection.execute("select pg_advisory_lock(hashtext('framehouse.maintain'))")
     build(studio, log_dir=tmp_path, is_renewing=True)
-    assert history(studio.url) == before
+    assert known(studio.url) == before
     assert backlog(studio) == Backlog(0, 0, 0)
     exact(studio.url, since=FENCE.isoformat())
 
@@ -315,7 +299,7 @@ def test_a_part_that_another_version_computes_otherwise_is_not_used(
 ) -> None:
     later = Window(FENCE, ALL_OF_IT.end)
     build(studio, log_dir=tmp_path, is_renewing=True)
-    known = hours(studio, "offline_hours", later)
+    spent = hours(studio, "offline_hours", later)
     finer_only = changed(
         lambda text: text.replace("    sum(covered_seconds) as", "    sum(covered_seconds) / 2 as")
     )
@@ -328,7 +312,7 @@ def test_a_part_that_another_version_computes_otherwise_is_not_used(
     assert row == raw
     with pytest.raises(NoAnswerError):
         hours(studio, "utilisation_ratio")
-    assert hours(studio, "offline_hours", later) == known
+    assert hours(studio, "offline_hours", later) == spent
     assert metrics.read(studio, ["offline_hours"], window=later).sources == (DAILY,)
 
 
@@ -350,12 +334,12 @@ def test_no_view_changes_under_a_reader_of_an_instant(studio: Warehouse, tmp_pat
 def test_other_rows_cannot_keep_history(
     studio: Warehouse, tmp_path: Path, changed: Callable[[Callable[[str], str]], Path]
 ) -> None:
-    before = history(studio.url)
+    before = known(studio.url)
     project = changed(lambda text: text.replace("where {{", "where worker_id > 1 and {{"))
     with pytest.raises(DefinitionError, match="other rows or buckets"):
         build(studio, log_dir=tmp_path, is_renewing=True, project=project)
     abandon(studio)
-    assert history(studio.url) == before
+    assert known(studio.url) == before
 
 
 def test_a_mart_may_want_a_part_that_only_the_new_shape_has(studio: Warehouse, tmp_path: Path) -> None:
@@ -388,7 +372,7 @@ def test_a_part_is_known_from_the_latest_of_what_made_it_so(studio: Warehouse, t
 def test_other_dimensions_cannot_keep_history(
     studio: Warehouse, tmp_path: Path, changed: Callable[[Callable[[str], str]], Path]
 ) -> None:
-    before = history(studio.url)
+    before = known(studio.url)
     project = changed(
         lambda text: text.replace("    worker_id,", "    worker_id,\n    1 as shift_id,").replace(
             "group by 1, 2", "group by 1, 2, 3"
@@ -397,4 +381,4 @@ def test_other_dimensions_cannot_keep_history(
     with pytest.raises(DefinitionError, match="other dimensions"):
         build(studio, log_dir=tmp_path, is_renewing=True, project=project)
     abandon(studio)
-    assert history(studio.url) == before
+    assert known(studio.url) == before

@@ -4,6 +4,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -14,12 +15,13 @@ import pytest
 import migrations
 from framehouse import metrics
 from framehouse.errors import DefinitionError, NoAnswerError
-from framehouse.warehouse import Warehouse, pool
+from framehouse.warehouse import Warehouse
 from framehouse.warehouse.build import build, is_built, project_dir
 from framehouse.warehouse.maintain import Backlog, backlog, maintain
 from framehouse.windows import Window
 from ingest.writer import Status, write_events
 from tests.builders import event
+from tests.conformance.breaks import broken
 from tests.warehouse.cells import (
     QUARTER,
     ask,
@@ -29,8 +31,10 @@ from tests.warehouse.cells import (
     is_community,
     maintaining,
     tell,
+    until_somebody_waits,
     wrong_cells,
 )
+from tests.warehouse.history import FINE, drop_by_hand, history
 
 NOTHING = Backlog(0, 0, 0)
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -38,11 +42,6 @@ NOON = MONDAY + timedelta(hours=12)
 INSERT = """
     insert into telemetry.performance_metrics (finished_at, job_id, attempt, workflow_id, outcome, wall_seconds)
     values (%s, 'by hand', 1, 1, 'succeeded', 3)"""
-
-#: How many in this database wait for a lock.
-WAITS = """
-    select count(*) from pg_locks
-    where not granted and database = (select oid from pg_database where datname = current_database())"""
 
 BUSY = """
     select count(*) from pg_stat_activity
@@ -215,15 +214,29 @@ def test_the_first_build_is_exact_before_during_and_after_its_backfill(
 
 
 def test_two_maintainers_do_the_work_once(kept: Warehouse) -> None:
+    """While one is at it the other does nothing, and together they recompute each touched bucket and day once."""
     random = Random("two")
-    fill(kept, random, [MONDAY + QUARTER * random.randrange(8 * 96) for _ in range(300)], each=1)
-    with maintaining(kept.url) as one, maintaining(kept.url) as other:
-        pass
-    assert (one.returncode, other.returncode) == (0, 0)
+    fill(kept, random, [MONDAY + QUARTER * random.randrange(8 * 96) for _ in range(60)], each=1)
+    buckets, days = (
+        int(str(ask(kept.url, f"select count(distinct (source, {text})) from ops.touched_buckets")))
+        for text in ("bucket", "time_bucket(interval '1 day', bucket)")
+    )
+    assert buckets > days > 8
+    finest = f"{FINE}_cells"
+    with ThreadPoolExecutor() as threads:
+        with psycopg.connect(kept.url) as holder:
+            holder.execute(f"lock table {cells_table(kept.url, finest)} in share mode")
+            one = threads.submit(maintain, kept)
+            until_somebody_waits(kept.url)
+            with maintaining(kept.url) as other:
+                pass
+            assert other.returncode == 0
+            assert maintain(kept) == 0
+            assert backlog(kept).touched_buckets > 0, "the one has it all before it"
+            holder.rollback()
+        assert one.result() == buckets + days
     assert backlog(kept) == NOTHING
     exact(kept.url)
-    tell(kept.url, "delete from ops.touched_buckets")
-    exact(kept.url)  # the cells themselves, not the views' detour around marks
 
 
 def test_a_rollback_leaves_no_mark_and_no_change(kept: Warehouse) -> None:
@@ -283,10 +296,7 @@ def commit_during_recompute(warehouse: Warehouse) -> None:
         holder.execute(f"lock table {cells_table(warehouse.url, f'{second[0]}_cells')} in share mode")
         worker = threading.Thread(target=maintain, args=[warehouse])
         worker.start()
-        deadline = time.monotonic() + 60
-        while not ask(warehouse.url, WAITS):
-            assert time.monotonic() < deadline, "maintenance never came to the locked cells"
-            time.sleep(0.01)
+        until_somebody_waits(warehouse.url)
         slow.commit()
         holder.rollback()
         worker.join()
@@ -316,29 +326,15 @@ def test_a_mark_that_arrives_meanwhile_stays(
     exact(warehouse.url)
 
 
-BROKEN = {
-    "up to the newest id": "delete from ops.touched_buckets where id <= (select max(i) from unnest(%s::bigint[]) as i)",
-    "by bucket": """delete from ops.touched_buckets where bucket in (
-        select bucket from ops.touched_buckets where id = any(%s::bigint[]))""",
-}
-
-
-@pytest.mark.parametrize("way", BROKEN)
-def test_a_careless_delete_of_marks_is_caught(
-    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
+@pytest.mark.parametrize("way", ["marks_up_to_newest", "marks_by_bucket"])
+def test_a_careless_delete_of_marks_is_caught(warehouse: Warehouse, way: str) -> None:
     """The counter-proof: with the protocol broken, the tests above find wrong cells.
 
     A mark of the same bucket, and of a lower id, that commits while maintenance holds its list goes with the others.
     """
-    whole = pool.statement
-
-    def careless(name: str) -> str:
-        return BROKEN[way] if name == "maintain.delete_bucket_marks" else whole(name)
-
-    monkeypatch.setattr(pool, "statement", careless)
-    commit_during_recompute(warehouse)
-    maintain(warehouse)
+    with broken(way):
+        commit_during_recompute(warehouse)
+        maintain(warehouse)
     assert backlog(warehouse) == NOTHING
     with psycopg.connect(warehouse.url) as connection:
         assert wrong_cells(connection) != []
@@ -354,52 +350,34 @@ def fenced(kept: Warehouse) -> tuple[Warehouse, datetime]:
     # Weeks of the hypertable begin on Thursdays, as the epoch did: a studio midnight is one of their edges.
     fence = datetime(2026, 1, 22, tzinfo=UTC)
     assert old < fence < MONDAY
-    tell(kept.url, "update ops.retention set raw_from = %s", fence)
-    for table in ("telemetry.performance_metrics", "telemetry.worker_heartbeats"):
-        tell(kept.url, "select drop_chunks(%s, older_than => %s::timestamptz)", table, fence)
+    drop_by_hand(kept.url, fence)
     assert ask(kept.url, "select min(finished_at) >= %s from telemetry.performance_metrics", fence) is True
     assert ask(kept.url, "select min(bucket) < %s from rollup.attempts_by_workflow_daily", fence) is True
     return kept, fence
 
 
-def views(url: str, fence: datetime) -> dict[str, str]:
-    """A hash of every view's rows below the fence."""
-    return {
-        name: str(
-            ask(
-                url,
-                f"""select count(*) || ' ' || coalesce(md5(string_agg(row::text, chr(10) order by row::text)), '')
-                    from rollup.{name} as row where bucket < %s""",
-                fence,
-            )
-        )
-        for name in contents(url)
-    }
-
-
 def test_cells_outlive_dropped_raw_chunks(fenced: tuple[Warehouse, datetime], tmp_path: Path) -> None:
     warehouse, fence = fenced
-    cells, seen = contents(warehouse.url), views(warehouse.url, fence)
-    assert not [name for name, text in seen.items() if text.startswith("0 ")]
+    cells, seen = contents(warehouse.url), history(warehouse.url, until=fence)
     exact(warehouse.url, since=fence.isoformat())
 
     build(warehouse, log_dir=tmp_path)
     build(warehouse, log_dir=tmp_path, command=("run", "--full-refresh"))
     maintain(warehouse)
     assert contents(warehouse.url) == cells
-    assert views(warehouse.url, fence) == seen
+    assert history(warehouse.url, until=fence) == seen
 
     fill(warehouse, Random("new"), [fence, fence + QUARTER, NOON])
     exact(warehouse.url, since=fence.isoformat())
     maintain(warehouse)
     assert backlog(warehouse) == NOTHING
-    assert views(warehouse.url, fence) == seen
+    assert history(warehouse.url, until=fence) == seen
     exact(warehouse.url, since=fence.isoformat())
 
 
 def test_what_comes_too_late_erases_no_history(fenced: tuple[Warehouse, datetime], tmp_path: Path) -> None:
     warehouse, fence = fenced
-    seen = views(warehouse.url, fence)
+    seen = history(warehouse.url, until=fence)
     [result] = write_events(warehouse, [event(finished_at=(fence - timedelta(seconds=1)).isoformat())])
     assert (result.status, result.code) == (Status.REJECTED, "too_old")
     # Past the writer, by hand: the chunk comes back, but nothing is recomputed from the one row it has.
@@ -416,11 +394,11 @@ def test_what_comes_too_late_erases_no_history(fenced: tuple[Warehouse, datetime
         "insert into ops.touched_days (source, bucket) values ('attempts', %s)",
         fence - timedelta(days=3),
     )
-    assert views(warehouse.url, fence) == seen
+    assert history(warehouse.url, until=fence) == seen
     maintain(warehouse)
     build(warehouse, log_dir=tmp_path, command=("run", "--full-refresh"))
     assert backlog(warehouse) == NOTHING
-    assert views(warehouse.url, fence) == seen
+    assert history(warehouse.url, until=fence) == seen
 
 
 def test_below_the_fence_days_answer_and_raw_does_not(fenced: tuple[Warehouse, datetime]) -> None:
