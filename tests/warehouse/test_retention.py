@@ -156,7 +156,7 @@ def test_a_reader_of_an_older_instant_is_waited_for(studio: Warehouse) -> None:
     planned = retention.preview(studio, now=NOW)
     with studio.session(is_snapshot=True) as session:
         [before] = read_in(session, ["attempt_count"], window=whole, is_raw=True)
-        with pytest.raises(WarehouseError, match="writes or reads raw data for long"):
+        with pytest.raises(WarehouseError, match="maintains, writes or reads for long"):
             retention.drop(studio, planned)
         [after] = read_in(session, ["attempt_count"], window=whole, is_raw=True)
     assert after == before
