@@ -130,6 +130,7 @@ ROLES: dict[str, Callable[[Warehouse, Random], None]] = {
     "keep": keep,
     "renew": renew,
 }
+RARELY = {"renew": 0.2}
 CAST = ("write", "write", "hesitate", "delete", "keep", "keep")
 
 
@@ -219,8 +220,13 @@ def race(
                         result.failures.append(str(actor.stop()))
                         raise _OverError
                 if now >= next_kill:
-                    # Each role in its turn, so that a short race kills all of them.
-                    doomed = doomed or random.sample(actors, len(actors))
+                    # Each role in its turn, so that a short race kills all of them; what takes long more rarely, so
+                    # that it also comes to its end.
+                    doomed = doomed or [
+                        actor
+                        for actor in random.sample(actors, len(actors))
+                        if random.random() < RARELY.get(actor.role, 1)
+                    ]
                     actor = min(doomed, key=lambda actor: result.kills[actor.role])
                     doomed.remove(actor)
                     if said := actor.kill():
