@@ -181,7 +181,11 @@ class Actor:
         return None
 
     def stop(self) -> str | None:
-        """Ask it to end; what it died of, if it did not end in peace."""
+        """Ask it to end; what it died of, if it did not end in peace. What takes long is not waited for."""
+        if self.role in RARELY and self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+            return None
         self.process.send_signal(signal.SIGTERM)
         _, said = self.process.communicate(timeout=120)
         # One that has just begun may have no ears yet.
