@@ -96,7 +96,7 @@ def test_the_reach_and_the_fence(warehouse: Warehouse, database_url: str) -> Non
 
     fence = NOW - timedelta(days=100)
     tell(database_url, f"update ops.retention set raw_from = '{fence.isoformat()}'")
-    sent = [span(-timedelta(days=401)), span(timedelta(hours=1)), span(-timedelta(days=100, minutes=5)),
+    sent = [span(-timedelta(days=401)), span(timedelta(days=2)), span(-timedelta(days=100, minutes=5)),
             span(-timedelta(days=100)), span(-timedelta(minutes=5))]  # fmt: skip
     results = write_heartbeats(warehouse, batch(sent))
     assert [r.code or r.status for r in results] == [

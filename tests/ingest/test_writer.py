@@ -184,7 +184,7 @@ def test_what_looks_odd_but_is_sound_is_stored(warehouse: Warehouse, database_ur
 
 def test_the_reach(warehouse: Warehouse) -> None:
     old = event("old", finished_at=(NOW - timedelta(days=401)).isoformat())
-    early = event("early", finished_at=(NOW + timedelta(hours=2)).isoformat())
+    early = event("early", finished_at=(NOW + timedelta(days=2)).isoformat())
     slack = event("slack", finished_at=(NOW + timedelta(minutes=30)).isoformat())
     sent = batch([old, early, slack])
     assert statuses(writer.write(warehouse, sent)) == ["too_old", "in_future", "accepted"]
