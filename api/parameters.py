@@ -23,8 +23,8 @@ def _is_zone(name: str) -> str:
 Zone = Annotated[Name, AfterValidator(_is_zone)]
 
 
-def window_of(length: timedelta) -> Callable[..., Window]:
-    """The window `from`..`to`; without an end until now, without a start so long before the end."""
+def window_of(length: timedelta, *, ahead: timedelta = timedelta()) -> Callable[..., Window]:
+    """The window `from`..`to`; without an end until now (or so long after), without a start so long before the end."""
 
     def window(
         start: Annotated[
@@ -32,7 +32,7 @@ def window_of(length: timedelta) -> Callable[..., Window]:
         ] = None,
         end: Annotated[Instant | None, Query(alias="to", description="Now.")] = None,
     ) -> Window:
-        until = end or datetime.now(UTC)
+        until = end or datetime.now(UTC) + ahead
         return Window(start or until - length, until)
 
     return window

@@ -2,24 +2,18 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from api.wire import UtcTime
+from api.wire import UtcTime, Wire
 from framehouse.metrics.compare import Unclear
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True, from_attributes=True)
-
-
-class WindowAnswer(_Wire):
+class WindowAnswer(Wire):
     """From the start on, and before the end."""
 
     start: UtcTime
     end: UtcTime
 
 
-class ProvenanceAnswer(_Wire):
+class ProvenanceAnswer(Wire):
     """What the numbers rest on."""
 
     count: int
@@ -31,7 +25,7 @@ class ProvenanceAnswer(_Wire):
     why_raw: str | None
 
 
-class DifferenceAnswer(_Wire):
+class DifferenceAnswer(Wire):
     """The second beside the first in one metric, like for like: 20 is 20 % more."""
 
     metric: str
@@ -56,14 +50,14 @@ class DifferenceAnswer(_Wire):
     reason: Unclear | None
 
 
-class SideAnswer(_Wire):
+class SideAnswer(Wire):
     """One side of a comparison."""
 
     label: str
     window: WindowAnswer
 
 
-class ChangeAnswer(_Wire):
+class ChangeAnswer(Wire):
     """A jump within a workflow's history: the first day after it, and that side beside the one before."""
 
     workflow: str
@@ -74,7 +68,7 @@ class ChangeAnswer(_Wire):
     high_pct: float | None
 
 
-class ComparisonAnswer(_Wire):
+class ComparisonAnswer(Wire):
     """Every pair of sides in every metric, and a sentence for each pair."""
 
     sides: list[SideAnswer]
@@ -85,7 +79,7 @@ class ComparisonAnswer(_Wire):
     provenance: ProvenanceAnswer
 
 
-class PointAnswer(_Wire):
+class PointAnswer(Wire):
     """One bucket."""
 
     start: UtcTime
@@ -98,7 +92,7 @@ class PointAnswer(_Wire):
     count: int
 
 
-class TrendAnswer(_Wire):
+class TrendAnswer(Wire):
     """A metric of one workflow over time."""
 
     workflow: str
@@ -118,7 +112,7 @@ class TrendAnswer(_Wire):
     provenance: ProvenanceAnswer
 
 
-class RankedAnswer(_Wire):
+class RankedAnswer(Wire):
     """A worker beside the mean of those it can be compared with, on the same workflows and tiers."""
 
     worker: str
@@ -135,7 +129,7 @@ class RankedAnswer(_Wire):
     """Workflows and tiers that it was compared on."""
 
 
-class RankingAnswer(_Wire):
+class RankingAnswer(Wire):
     """Workers, the fastest first."""
 
     metric: str

@@ -36,7 +36,9 @@ def _without_default(schema: JsonDict) -> None:
 _ABSENT: Any = Field(default=None, json_schema_extra=_without_default)
 
 
-class _Wire(BaseModel):
+class Wire(BaseModel):
+    """An answer, from whatever has attributes of these names."""
+
     model_config = ConfigDict(use_attribute_docstrings=True, from_attributes=True)
 
 
@@ -44,7 +46,7 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
-class EventResult(_Wire):
+class EventResult(Wire):
     """What became of one event; `code` and `errors` are there when it was rejected."""
 
     index: int
@@ -56,13 +58,13 @@ class EventResult(_Wire):
     errors: list[ProblemItem] = _ABSENT
 
 
-class EventAnswer(_Wire):
+class EventAnswer(Wire):
     """Every event of the request in order."""
 
     results: list[EventResult]
 
 
-class HeartbeatResult(_Wire):
+class HeartbeatResult(Wire):
     """What became of one heartbeat; `code` and `errors` are there when it was rejected."""
 
     index: int
@@ -74,7 +76,7 @@ class HeartbeatResult(_Wire):
     errors: list[ProblemItem] = _ABSENT
 
 
-class HeartbeatAnswer(_Wire):
+class HeartbeatAnswer(Wire):
     """Every heartbeat of the request in order."""
 
     results: list[HeartbeatResult]
@@ -92,7 +94,7 @@ class HeartbeatRefusal(ProblemDetails):
     results: list[HeartbeatResult] = _ABSENT
 
 
-class ReplayAnswer(_Wire):
+class ReplayAnswer(Wire):
     """A refused body that was stored now, or was known already."""
 
     id: int
@@ -106,14 +108,14 @@ class ReplayRefusal(ProblemDetails):
     results: list[EventResult | HeartbeatResult] = _ABSENT
 
 
-class QueueAnswer(_Wire):
+class QueueAnswer(Wire):
     """The queue that is stored now."""
 
     waiting_count: int
     running_count: int
 
 
-class QuarantineRow(_Wire):
+class QuarantineRow(Wire):
     """A refused body, without the body."""
 
     id: int
@@ -126,7 +128,7 @@ class QuarantineRow(_Wire):
     replay_status: str | None
 
 
-class QuarantinePage(_Wire):
+class QuarantinePage(Wire):
     """Refused bodies, in the order of their arrival."""
 
     items: list[QuarantineRow]
@@ -142,7 +144,7 @@ class QuarantineBody(QuarantineRow):
     """The body, byte for byte."""
 
 
-class InputAnswer(_Wire):
+class InputAnswer(Wire):
     """The longest input of a media job."""
 
     duration_seconds: float | None
@@ -153,7 +155,7 @@ class InputAnswer(_Wire):
     bitrate_kbps: float | None
 
 
-class HostAnswer(_Wire):
+class HostAnswer(Wire):
     """The machine that did the work."""
 
     hostname: str | None
@@ -164,7 +166,7 @@ class HostAnswer(_Wire):
     driver: str | None
 
 
-class Attempt(_Wire):
+class Attempt(Wire):
     """One stored attempt. Null is unknown."""
 
     job_id: str
@@ -218,14 +220,14 @@ class Attempt(_Wire):
     parameters: dict[str, Any] | None
 
 
-class AttemptPage(_Wire):
+class AttemptPage(Wire):
     """Attempts, the latest first."""
 
     items: list[Attempt]
     next_cursor: str | None
 
 
-class Manifest(_Wire):
+class Manifest(Wire):
     """Every attempt of a job, in order."""
 
     job_id: str
@@ -262,7 +264,7 @@ class TierRequest(_Request):
     sort_order: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
 
 
-class Tier(_Wire):
+class Tier(Wire):
     """A resolution tier."""
 
     id: int
@@ -276,13 +278,13 @@ class Tier(_Wire):
     created_at: UtcTime
 
 
-class TierList(_Wire):
+class TierList(Wire):
     """All tiers in use, in their order."""
 
     items: list[Tier]
 
 
-class NamedItem(_Wire):
+class NamedItem(Wire):
     """A workflow, worker or project."""
 
     id: int
@@ -290,14 +292,14 @@ class NamedItem(_Wire):
     created_at: UtcTime
 
 
-class NamedPage(_Wire):
+class NamedPage(Wire):
     """One page, in the order of the names."""
 
     items: list[NamedItem]
     next_cursor: str | None
 
 
-class Calibration(_Wire):
+class Calibration(Wire):
     """What a segment of one workflow at one tier costs."""
 
     workflow: str
@@ -312,7 +314,7 @@ class Calibration(_Wire):
     last_updated_at: UtcTime
 
 
-class Score(_Wire):
+class Score(Wire):
     """Predicted against actual of the scenes of one workflow and tier that finished in one bucket."""
 
     workflow: str
@@ -331,14 +333,14 @@ class Score(_Wire):
     disk_bias_ratio: float | None
 
 
-class EstimateHistory(_Wire):
+class EstimateHistory(Wire):
     """The calibration that estimates begin with, and how earlier ones did."""
 
     calibration: list[Calibration]
     scores: list[Score]
 
 
-class StoredScene(_Wire):
+class StoredScene(Wire):
     """A scene's prediction beside its actual, which is null until its jobs have finished."""
 
     scene_key: str
@@ -366,7 +368,7 @@ class StoredScene(_Wire):
     finished_at: UtcTime | None
 
 
-class StoredEstimate(_Wire):
+class StoredEstimate(Wire):
     """A stored estimate: what was asked (without its scenes), what was answered, and what happened."""
 
     estimate_id: UUID
@@ -376,13 +378,13 @@ class StoredEstimate(_Wire):
     scenes: list[StoredScene]
 
 
-class Alive(_Wire):
+class Alive(Wire):
     """The process lives."""
 
     status: Literal["alive"]
 
 
-class Ready(_Wire):
+class Ready(Wire):
     """The service can do its work."""
 
     status: Literal["ready"]

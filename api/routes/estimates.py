@@ -1,6 +1,6 @@
 """What a batch will take, and how earlier estimates did."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
@@ -9,19 +9,20 @@ from fastapi import APIRouter, Depends, Query
 
 from api import wire
 from api.bodies import json_body
-from api.parameters import Zone
+from api.parameters import Zone, window_of
 from api.problems import documented
 from api.schemas import body_of
 from api.services import Here
 from framehouse.estimates import outcomes
 from framehouse.estimates.batch import estimate_batch
 from framehouse.estimates.wire import BatchAnswer, BatchRequest
-from framehouse.events import Instant, Name
+from framehouse.events import Name
 from framehouse.windows import Grain, Window
 
 router = APIRouter(tags=["estimates"])
 
-HISTORY = timedelta(days=90)
+#: Events may be an hour ahead of the clock.
+Quarter = Annotated[Window, Depends(window_of(timedelta(days=90), ahead=timedelta(hours=1)))]
 
 
 class Bucket(StrEnum):
@@ -54,15 +55,12 @@ def estimate(here: Here, request: Annotated[BatchRequest, Depends(json_body(Batc
 )
 def history(
     here: Here,
+    window: Quarter,
     workflow: Name | None = None,
-    start: Annotated[Instant | None, Query(alias="from", description="90 days before the end.")] = None,
-    end: Annotated[Instant | None, Query(alias="to", description="Now.")] = None,
     grain: Bucket = Bucket.DAY,
     tz: Annotated[Zone, Query(description="Whose days the buckets follow.")] = "UTC",
 ) -> outcomes.History:
     """Calibration by workflow and tier; scores also by time."""
-    until = end or datetime.now(UTC) + timedelta(hours=1)
-    window = Window(start or until - HISTORY, until)
     return outcomes.history(
         here.warehouse(), workflow=workflow, window=window, grain=Grain(grain), zone_name=tz
     )

@@ -57,7 +57,7 @@ def comparison(
     holds for everything in the answer together. No clear difference is an answer."""
     warehouse = here.warehouse()
     names = [reference.workflow_named(warehouse, one) for one in _split(workflows)]
-    sides = _sides(names, _split(tier or []), window, compare_with, tz or studio_zone(warehouse))
+    sides = _sides(warehouse, names, _split(tier or []), window, compare_with, tz)
     found = compare(warehouse, sides, quantities=list(dict.fromkeys(metric)))
     return {
         "sides": sides,
@@ -88,7 +88,7 @@ def workflow_trend(
     """Hours, days, weeks or months of any time zone (the studio's, unless another is named), and the period before."""
     warehouse = here.warehouse()
     name, zone_name = reference.workflow_named(warehouse, workflow), tz or studio_zone(warehouse)
-    where = {"workflow": name} | ({"tier": tier} if tier else {})
+    where = _where(name, tier)
     found = trend(
         warehouse, metric, window=window, grain=grain, zone_name=zone_name, where=where, moving=moving
     )
@@ -137,8 +137,7 @@ def workers_comparison(
 ) -> dict[str, Any]:
     """By what each takes for the same workflow and tier, the fastest first; equals share a rank."""
     warehouse = here.warehouse()
-    where = {"workflow": reference.workflow_named(warehouse, workflow)} if workflow else {}
-    where |= {"tier": tier} if tier else {}
+    where = _where(reference.workflow_named(warehouse, workflow) if workflow else None, tier)
     found, provenance = rank_workers(warehouse, metric, window=window, where=where)
     return {
         "metric": metric,
@@ -165,24 +164,34 @@ def _split(names: list[str]) -> list[str]:
     return list(dict.fromkeys(part.strip() for name in names for part in name.split(",") if part.strip()))
 
 
+def _where(workflow: str | None, tier: str | None) -> dict[str, str]:
+    given = {"workflow": workflow, "tier": tier}
+    return {dimension: name for dimension, name in given.items() if name}
+
+
 def _sides(
-    workflows: list[str], tiers: list[str], window: Window, compare_with: str | None, zone_name: str
+    warehouse: Warehouse,
+    workflows: list[str],
+    tiers: list[str],
+    window: Window,
+    compare_with: str | None,
+    tz: str | None,
 ) -> list[Side]:
     """What the parameters ask to set beside each other. Raises QueryError where that is not two things."""
+    tier = next(iter(tiers), None)
     if len(workflows) > 1:
         if len(tiers) > 1 or compare_with:
             raise QueryError(
                 "several workflows are compared at one tier and in one period",
                 hint="name one workflow to compare tiers or periods",
             )
-        at = {"tier": tiers[0]} if tiers else {}
-        return [Side(name, window, {"workflow": name} | at) for name in workflows]
+        return [Side(name, window, _where(name, tier)) for name in workflows]
     [workflow] = workflows or [""]
     if len(tiers) > 1 and not compare_with:
-        return [Side(tier, window, {"workflow": workflow, "tier": tier}) for tier in tiers]
+        return [Side(name, window, _where(workflow, name)) for name in tiers]
     if compare_with and len(tiers) < 2 and workflow:
-        where = {"workflow": workflow} | ({"tier": tiers[0]} if tiers else {})
-        before = previous(window, Grain.DAY, zone_name)
+        where = _where(workflow, tier)
+        before = previous(window, Grain.DAY, tz or studio_zone(warehouse))
         return [Side("the period before", before, where), Side("this period", window, where)]
     raise QueryError(
         "one thing alone cannot be compared",

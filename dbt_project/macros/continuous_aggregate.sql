@@ -148,7 +148,7 @@
         ~ framehouse_quoted(select) ~ ", " ~ version ~ ", "
         ~ ('null' if renews is none else dbt.string_literal(renews)) ~ ")") %}
     {% if renews is not none %}
-        {% do framehouse_keep_history(name, renews, keys, columns, finer_source, is_community) %}
+        {% do framehouse_keep_history(name, renews, definition, keys, columns, finer_source, is_community) %}
     {% endif %}
     {% do run_query(framehouse_pending_sql(name, source, grain, finer_source, renews is not none)) %}
 {% endmacro %}
@@ -157,7 +157,7 @@
   What the old cells alone still know: the buckets below the fence, of the parts that mean the same. A part that was
   added, or whose expression changed, is known from the fence on.
 #}
-{% macro framehouse_keep_history(name, renews, keys, columns, finer_source, is_community) %}
+{% macro framehouse_keep_history(name, renews, definition, keys, columns, finer_source, is_community) %}
     {%- set old = run_query("select cells, definition from ops.rollups where name = " ~ dbt.string_literal(renews)).rows[0] -%}
     {%- set raw_from = run_query("select raw_from::text from ops.retention where raw_from > '-infinity'").rows -%}
     {% if raw_from | length == 1 %}
@@ -169,10 +169,8 @@
                 ~ " cannot be kept; give the new shape a name of its own") }}
         {% endif %}
         {%- set same = [] -%}
-        {%- set new = run_query("select definition from ops.rollups where name = "
-            ~ dbt.string_literal(name)).rows[0][0] -%}
         {%- set old_lines = framehouse_lines(old[1]) -%}
-        {%- set new_lines = framehouse_lines(new) -%}
+        {%- set new_lines = framehouse_lines(definition) -%}
         {% if old_lines.get('') != new_lines.get('') or old_lines.get('bucket') != new_lines.get('bucket') %}
             {{ exceptions.raise_compiler_error(
                 "rollup " ~ renews ~ " has other rows or buckets than before, so its history before " ~ fence

@@ -67,7 +67,7 @@ def quantiles_of(metrics: tuple[Metric, ...]) -> tuple[Quantity, ...]:
 @lru_cache(512)
 def parts_of(source: Source, metrics: tuple[Metric, ...]) -> dict[str, Part]:
     """The parts that formulas and the frames of quantiles need, by name."""
-    names = {name for metric in metrics if metric.formula for name in _names_in(metric.formula)}
+    names = {name for metric in metrics if metric.formula for name in names_in(metric.formula)}
     for quantity in quantiles_of(metrics):
         names |= set(quantile_parts(quantity))
     return {name: source.part[name] for name in sorted(names)}
@@ -217,7 +217,7 @@ def _bin_count(quantity: Quantity) -> int:
 
 def formula_sql(metric: Metric) -> str:
     """A metric's formula as SQL that aggregates rows of a rollup named `parts`."""
-    names = _names_in(metric.formula)
+    names = names_in(metric.formula)
     return _formula(metric, {name: metric.source.part[name] for name in names}).sql(DIALECT)
 
 
@@ -318,7 +318,7 @@ def _merged(part: Part) -> exp.Expr:
 def _formula(metric: Metric, parts: Mapping[str, Part]) -> exp.Expr:
     """The formula with every part replaced by its merged aggregate, and divisions that know zero."""
 
-    formula = _parsed(metric.formula).copy()
+    formula = parsed(metric.formula).copy()
     for division in reversed(list(formula.find_all(exp.Div))):  # the innermost first
         division.set("this", exp.cast(division.this, "double precision", dialect=DIALECT))
         division.set("expression", exp.func("nullif", division.expression, exp.Literal.number(0)))
@@ -366,17 +366,19 @@ def _instant(parameter: str) -> exp.Expr:
 
 
 def _raw(text: str) -> exp.Expr:
-    return _parsed(text).copy()
+    return parsed(text).copy()
 
 
 @cache
-def _parsed(text: str) -> exp.Expr:
+def parsed(text: str) -> exp.Expr:
+    """A formula or a part's expression; not to be changed."""
     return parse_one(text, read=DIALECT)
 
 
 @cache
-def _names_in(formula: str) -> frozenset[str]:
-    return frozenset(column.name for column in _parsed(formula).find_all(exp.Column))
+def names_in(formula: str) -> frozenset[str]:
+    """The parts that a formula needs."""
+    return frozenset(column.name for column in parsed(formula).find_all(exp.Column))
 
 
 def check_dimensions(source: Source, names: Sequence[str]) -> None:

@@ -7,8 +7,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
-from sqlglot import exp, parse_one
+from sqlglot import exp
 
+from framehouse.metrics.compile import names_in, parsed
 from framehouse.metrics.definitions import Metric
 from framehouse.metrics.quantities import Merge
 
@@ -25,7 +26,7 @@ def merged(metric: Metric, rows: Iterable[Parts]) -> dict[str, float | None]:
     """The parts of a metric, of several sets of rows, as those of their union. Counts of nothing are 0."""
     found: dict[str, float | None] = {}
     listed = list(rows)
-    for name in names(metric):
+    for name in names_in(metric.formula):
         merge = metric.source.part[name].merge
         known = [value for row in listed if (value := row[name]) is not None]
         if merge is Merge.COUNT or (merge is Merge.SUM and known):
@@ -37,19 +38,9 @@ def merged(metric: Metric, rows: Iterable[Parts]) -> dict[str, float | None]:
     return found
 
 
-def names(metric: Metric) -> frozenset[str]:
-    """The parts that a metric's formula needs."""
-    return frozenset(column.name for column in _parsed(metric.formula).find_all(exp.Column))
-
-
-@cache
-def _parsed(formula: str) -> exp.Expr:
-    return parse_one(formula, read="postgres")
-
-
 @cache
 def _compiled(formula: str) -> _Compiled:
-    return _compile(_parsed(formula))
+    return _compile(parsed(formula))
 
 
 def _compile(node: exp.Expr) -> _Compiled:

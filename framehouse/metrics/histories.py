@@ -8,7 +8,7 @@ from framehouse.metrics.changes import Day
 from framehouse.metrics.compare import LogSums
 from framehouse.metrics.provenance import Provenance, parts_told, provenance
 from framehouse.metrics.quantities import QUANTITIES, Quantity
-from framehouse.metrics.read import Filter, read_parts
+from framehouse.metrics.read import Answer, Filter, read_parts
 from framehouse.metrics.rollups import ATTEMPTS
 from framehouse.warehouse import Session
 from framehouse.windows import Grain, Window
@@ -38,21 +38,10 @@ def histories(
 
     Only what is positive has a logarithm and counts. Raises QueryError for a quantity or dimension that cannot be had.
     """
-    chosen = quantity_of(quantity)
-    parts = [f"{chosen.name}_ln_{kind}" for kind in ("count", "sum", "sumsq")]
-    answer = read_parts(
-        session,
-        ATTEMPTS,
-        [*parts, *parts_told(ATTEMPTS)],
-        window=window,
-        by=(by, *strata),
-        grain=Grain.DAY,
-        zone_name=zone_name,
-        where=where,
-    )
+    answer = _read(session, quantity, window, (by, *strata), where, Grain.DAY, zone_name)
     found: dict[str | None, dict[datetime, dict[Hashable, LogSums]]] = {}
     for (start, group, *key), values in answer.values.items():
-        if sums := _sums(values, parts):
+        if sums := _sums(values, quantity):
             assert isinstance(start, datetime)
             days = found.setdefault(None if group is None else str(group), {})
             days.setdefault(start, {})[tuple(key)] = sums
@@ -70,20 +59,35 @@ def totals(
     where: Mapping[str, Filter] | None = None,
 ) -> tuple[dict[str, dict[Hashable, LogSums]], Provenance]:
     """Each group's strata over the whole window; groups without a name are left out."""
-    chosen = quantity_of(quantity)
-    parts = [f"{chosen.name}_ln_{kind}" for kind in ("count", "sum", "sumsq")]
-    answer = read_parts(
-        session, ATTEMPTS, [*parts, *parts_told(ATTEMPTS)], window=window, by=(by, *strata), where=where
-    )
+    answer = _read(session, quantity, window, (by, *strata), where)
     found: dict[str, dict[Hashable, LogSums]] = {}
     for (group, *key), values in answer.values.items():
-        if group is not None and (sums := _sums(values, parts)):
+        if group is not None and (sums := _sums(values, quantity)):
             found.setdefault(str(group), {})[tuple(key)] = sums
     return found, provenance(answer, ATTEMPTS)
 
 
-def _sums(values: Mapping[str, object], parts: Sequence[str]) -> LogSums | None:
-    count, total, squares = (values[part] for part in parts)
+def _read(
+    session: Session,
+    quantity: str,
+    window: Window,
+    by: Sequence[str],
+    where: Mapping[str, Filter] | None,
+    grain: Grain | None = None,
+    zone_name: str | None = None,
+) -> Answer:
+    parts = [*_parts(quantity_of(quantity).name), *parts_told(ATTEMPTS)]
+    return read_parts(
+        session, ATTEMPTS, parts, window=window, by=by, grain=grain, zone_name=zone_name, where=where
+    )
+
+
+def _parts(quantity: str) -> list[str]:
+    return [f"{quantity}_ln_{kind}" for kind in ("count", "sum", "sumsq")]
+
+
+def _sums(values: Mapping[str, object], quantity: str) -> LogSums | None:
+    count, total, squares = (values[part] for part in _parts(quantity))
     if not count:
         return None
     assert isinstance(count, int)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from framehouse.errors import QueryError
+from framehouse.metrics.compile import names_in
 from framehouse.metrics.definitions import Metric, metric
-from framehouse.metrics.evaluate import evaluate, merged, names
+from framehouse.metrics.evaluate import evaluate, merged
 from framehouse.metrics.provenance import Provenance, provenance
 from framehouse.metrics.read import Filter, read_parts
 from framehouse.units import Unit
@@ -75,7 +76,7 @@ def trend(
         raise QueryError(f"a moving average of {moving} buckets cannot be had", hint="1 to 366")
     tz = zone(zone_name)
     buckets = _buckets(window, grain, zone_name)
-    parts = sorted(names(wanted))
+    parts = sorted(names_in(wanted.formula))
     counted = wanted.source.parts[0].name
     with warehouse.session(is_snapshot=True) as session:
         answer = read_parts(

@@ -81,7 +81,7 @@ def abandon(warehouse: Warehouse) -> list[str]:
         session.run("renew.be_alone")
         session.run("renew.be_owner")
         beside = session.records(_Beside, "renew.beside")
-        is_community = session.value("renew.is_community")
+        is_community = session.value("maintain.is_community")
         for new in reversed(beside):
             session.drop_view("rollup", new.name)
             session.run("renew.forget", {"name": new.name})

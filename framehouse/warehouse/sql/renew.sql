@@ -53,6 +53,3 @@ where name = %(name)s;
 
 -- name: forget
 delete from ops.rollups where name = %(name)s;
-
--- name: is_community
-select current_setting('timescaledb.license') = 'timescale';
