@@ -11,7 +11,7 @@ from framehouse.errors import QueryError
 from framehouse.metrics.compile import names_in
 from framehouse.metrics.definitions import Metric, metric
 from framehouse.metrics.evaluate import evaluate, merged
-from framehouse.metrics.provenance import Provenance, provenance
+from framehouse.metrics.provenance import Provenance, parts_told, provenance
 from framehouse.metrics.read import Filter, read_parts
 from framehouse.units import Unit
 from framehouse.warehouse import Warehouse
@@ -82,7 +82,7 @@ def trend(
         answer = read_parts(
             session,
             wanted.source,
-            [*parts, counted],
+            [*parts, *parts_told(wanted.source)],
             window=window,
             grain=grain,
             zone_name=zone_name,

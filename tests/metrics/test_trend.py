@@ -83,6 +83,7 @@ def test_a_moving_average_weighs_what_days_hold(studio: Warehouse) -> None:
     assert values[3] is None, "nothing happened, which is not the same as nothing taken"
     assert found.points[3].count == 0
     assert found.points[4].moving_average == pytest.approx((30 + 50) / 2), "of the three days, one is empty"
+    assert found.provenance.newest_recorded_at is not None
     last = found.points[9]
     assert last.value == pytest.approx((11 * 100 + 1000) / 12)
     assert last.moving_average == pytest.approx((12 * 80 + 12 * 90 + 11 * 100 + 1000) / 36)
