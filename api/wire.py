@@ -9,16 +9,11 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
 )
 from pydantic.config import JsonDict
-from pydantic_core import PydanticCustomError
 
 from api.problems import ProblemDetails, ProblemItem
-from framehouse.events import Name, Outcome, Size, Text
-from framehouse.events import Score as Finite
+from framehouse.events import Outcome
 from ingest.verdict import Status
 
 UtcTime = Annotated[datetime, AfterValidator(lambda value: value.astimezone(UTC))]
@@ -42,7 +37,7 @@ class Wire(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True, from_attributes=True)
 
 
-class _Request(BaseModel):
+class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
@@ -232,71 +227,6 @@ class Manifest(Wire):
 
     job_id: str
     attempts: list[Attempt]
-
-
-Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
-
-
-def _setting(value: object, read: ValidatorFunctionWrapHandler) -> object:
-    """One problem for a value that none of the kinds takes, instead of one for each kind."""
-    try:
-        return read(value)
-    except ValidationError:
-        expected = {"expected": "text, a finite number, true, false or null"}
-        raise PydanticCustomError("not_a_setting", "not a setting", expected) from None
-
-
-Setting = Annotated[bool | Whole | Finite | Text | None, WrapValidator(_setting)]
-
-
-class TierRequest(_Request):
-    """A new resolution tier."""
-
-    name: Name
-    width: Size
-    height: Size
-    quality_settings: Annotated[dict[Name, Setting], Field(max_length=100)] = {}
-    """What the tier sets, by name: text, numbers, true or false."""
-    speed_factor: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)]
-    """How many times faster than production it is."""
-    is_default: bool = False
-    """Whether scenes without a tier are made in this one; it takes the place of the present default."""
-    sort_order: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
-
-
-class Tier(Wire):
-    """A resolution tier."""
-
-    id: int
-    name: str
-    width: int
-    height: int
-    quality_settings: dict[str, Any]
-    speed_factor: float
-    is_default: bool
-    sort_order: int
-    created_at: UtcTime
-
-
-class TierList(Wire):
-    """All tiers in use, in their order."""
-
-    items: list[Tier]
-
-
-class NamedItem(Wire):
-    """A workflow, worker or project."""
-
-    id: int
-    name: str
-    created_at: UtcTime
-
-
-class NamedPage(Wire):
-    """One page, in the order of the names."""
-
-    items: list[NamedItem]
-    next_cursor: str | None
 
 
 class Calibration(Wire):

@@ -35,6 +35,7 @@ UNITS: tuple[Unit, ...] = (
     Unit("pct", "%", "share", 0.01),
     Unit("ratio", "", "share", 1.0),
     Unit("score", "", "score", 1.0),
+    Unit("cost", "", "money", 1.0),
     Unit("rtf", "x", "speed", 1.0),
     Unit("count", "", "count", 1.0),
 )

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "estimate": ("estimate", "Say what a batch will take, before it runs."),
     "run": ("run", "Run a command, measure it, send the attempt."),
     "load": ("load", "Load files of events, or what waits in the spool."),
+    "rates": ("rates", "What an hour of a GPU costs, from when on."),
     "quarantine": ("quarantine", "See why events were refused, and send them again."),
 }
 

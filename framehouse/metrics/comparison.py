@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from framehouse.errors import QueryError
+from framehouse.metrics.answers import Filter
 from framehouse.metrics.changes import Change, Day, changes
 from framehouse.metrics.compare import LEVEL, Difference, difference_by_day
 from framehouse.metrics.definitions import Better, metric
 from framehouse.metrics.histories import histories, quantity_of
 from framehouse.metrics.provenance import Provenance, together
-from framehouse.metrics.read import Filter
 from framehouse.metrics.sentences import Finding, sentence
 from framehouse.warehouse import Session, Warehouse
 from framehouse.windows import Window

@@ -7,70 +7,20 @@ week, is not built again.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlglot import exp, parse_one
 
-from framehouse.errors import QueryError
 from framehouse.metrics.definitions import Metric, quantile_parts
 from framehouse.metrics.plan import Plan
 from framehouse.metrics.quantities import Merge, Part, Quantity
+from framehouse.metrics.question import DIALECT, Question, names_in, parsed, parts_of, quantiles_of
 from framehouse.metrics.rollups import NAMES, Rollup, Source
 from framehouse.windows import Grain, Window
 
-DIALECT = "postgres"
 _ORIGIN = "'2000-01-01 00:00:00+00'"
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked of one source: metrics by dimensions over a window, per bucket of a grain (None: one total).
-
-    `where` maps a dimension to the ids (or values) it may have; None among them stands for "none given".
-    """
-
-    source: Source
-    metrics: tuple[Metric, ...]
-    by: tuple[str, ...]
-    window: Window
-    grain: Grain | None = None
-    zone_name: str = "UTC"
-    where: Mapping[str, tuple[int | str | None, ...]] = field(default_factory=dict)
-
-    @property
-    def dimensions(self) -> frozenset[str]:
-        return frozenset(self.by) | frozenset(self.where)
-
-    @property
-    def quantiles(self) -> tuple[Quantity, ...]:
-        """Quantities whose histograms are needed."""
-        return quantiles_of(self.metrics)
-
-    def parts(self) -> frozenset[str]:
-        """The parts that the formulas and the quantiles' frames need."""
-        return frozenset(parts_of(self.source, self.metrics))
-
-    def histograms(self) -> frozenset[str]:
-        """The parts that hold the histograms."""
-        return frozenset(quantity.histogram_part().name for quantity in self.quantiles)
-
-
-def quantiles_of(metrics: tuple[Metric, ...]) -> tuple[Quantity, ...]:
-    """Quantities whose histograms some metrics need."""
-    return tuple(
-        {m.quantity.name: m.quantity for m in metrics if m.quantile is not None and m.quantity}.values()
-    )
-
-
-@lru_cache(512)
-def parts_of(source: Source, metrics: tuple[Metric, ...]) -> dict[str, Part]:
-    """The parts that formulas and the frames of quantiles need, by name."""
-    names = {name for metric in metrics if metric.formula for name in names_in(metric.formula)}
-    for quantity in quantiles_of(metrics):
-        names |= set(quantile_parts(quantity))
-    return {name: source.part[name] for name in sorted(names)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +65,8 @@ def metrics_query(question: Question, plan: Plan) -> Query:
 def histograms_query(question: Question, plan: Plan) -> Query:
     """Answers with the keys and, for each quantity with a quantile, its histogram added up bin by bin.
 
-    Most bins are empty, so each histogram comes as two lists: which bins are not (NAME_bins, from 1) and their counts.
+    Most bins are empty, so each histogram comes as two lists: which bins are not (NAME_bins, from 1), and how many each
+    of those holds (NAME_counts).
     """
     shape, params = _prepared(question, plan)
     return Query(_histograms_text(shape), params)
@@ -183,25 +134,25 @@ def _histograms_text(shape: _Shape) -> str:
     # Functions that return rows stand in the select list, where they need no storage of their own, and in step.
     spread = exp.select(
         *(key.copy() for key in keys),
-        *(_as(_read(f"unnest(parts.{part.name})"), name) for name, part in parts.items()),
+        *(_as(_read(f"unnest(parts.{part.name})"), f"{name}_counts") for name, part in parts.items()),
         _as(_read(f"generate_series(1, {max(map(_bin_count, quantiles))})"), "bin"),
         copy=False,
     ).from_(_union(shape, {part.name: part for part in parts.values()}, "parts"), copy=False)
     added = exp.select(
         *(key.copy() for key in keys),
         "bin",
-        *(_as(_read(f"cast(sum(bins.{name}) as bigint)"), name) for name in parts),
+        *(_as(_read(f"cast(sum(bins.{name}_counts) as bigint)"), f"{name}_counts") for name in parts),
         copy=False,
     ).from_(spread.subquery("bins", copy=False), copy=False)
-    added = added.where(exp.or_(*(_read(f"bins.{name} > 0") for name in parts)), copy=False)
+    added = added.where(exp.or_(*(_read(f"bins.{name}_counts > 0") for name in parts)), copy=False)
     added = added.group_by(*(key.copy() for key in keys), "bin", copy=False)
-    listed = "coalesce(array_agg(added.{0} order by added.bin) filter (where added.{1} > 0), '{{}}')"
+    listed = "coalesce(array_agg(added.{0} order by added.bin) filter (where added.{1}_counts > 0), '{{}}')"
     outer = exp.select(
         *(key.copy() for key in keys),
         *(
             _as(_read(listed.format(shown, name)), alias)
             for name in parts
-            for shown, alias in (("bin", f"{name}_bins"), (name, name))
+            for shown, alias in (("bin", f"{name}_bins"), (f"{name}_counts", f"{name}_counts"))
         ),
         copy=False,
     ).from_(added.subquery("added", copy=False), copy=False)
@@ -264,6 +215,8 @@ def _parts_from(shape: _Shape, relation: _Relation, number: int, parts: Mapping[
         for dimension, has_values, has_none in shape.where
     ]
     select = exp.select(*columns, copy=False).from_(exp.to_table(relation.name), copy=False)
+    if relation.is_raw and shape.source.unnested:
+        select = select.join(_unnested(shape.source.unnested), copy=False)
     select = select.where(*conditions, copy=False)
     if relation.is_raw:
         # Without rows a plain aggregate still gives one row; `having` keeps an empty arm empty.
@@ -279,6 +232,13 @@ def _parts_from(shape: _Shape, relation: _Relation, number: int, parts: Mapping[
     )
     spans.set("expressions", [exp.column(column.alias_or_name, table="computed") for column in columns])
     return spans.join(computed, join_type="cross", copy=False)
+
+
+def _unnested(text: str) -> exp.Join:
+    """A set-returning function with its alias, evaluated for each row."""
+    join = _read(f"select from raw_rows cross join lateral {text}").find(exp.Join)
+    assert join is not None
+    return join
 
 
 def _bucket(grain: Grain, zone_name: str, time: str) -> exp.Expr:
@@ -367,25 +327,3 @@ def _instant(parameter: str) -> exp.Expr:
 
 def _raw(text: str) -> exp.Expr:
     return parsed(text).copy()
-
-
-@cache
-def parsed(text: str) -> exp.Expr:
-    """A formula or a part's expression; not to be changed."""
-    return parse_one(text, read=DIALECT)
-
-
-@cache
-def names_in(formula: str) -> frozenset[str]:
-    """The parts that a formula needs."""
-    return frozenset(column.name for column in parsed(formula).find_all(exp.Column))
-
-
-def check_dimensions(source: Source, names: Sequence[str]) -> None:
-    """Raise QueryError for a dimension that the source does not have."""
-    for name in names:
-        if name not in source.dimensions:
-            raise QueryError(
-                f"{source.name} cannot be asked by {name!r}",
-                hint=f"ask by one of: {', '.join(source.dimensions)}",
-            )

@@ -9,9 +9,9 @@ from functools import cache
 
 from sqlglot import exp
 
-from framehouse.metrics.compile import names_in, parsed
 from framehouse.metrics.definitions import Metric
 from framehouse.metrics.quantities import Merge
+from framehouse.metrics.question import names_in, parsed
 
 Parts = Mapping[str, float | None]
 _Compiled = Callable[[Parts], float | None]

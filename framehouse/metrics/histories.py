@@ -4,11 +4,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
 
 from framehouse.errors import QueryError
+from framehouse.metrics.answers import Answer, Filter, read_parts
 from framehouse.metrics.changes import Day
 from framehouse.metrics.compare import LogSums
 from framehouse.metrics.provenance import Provenance, parts_told, provenance
 from framehouse.metrics.quantities import QUANTITIES, Quantity
-from framehouse.metrics.read import Answer, Filter, read_parts
 from framehouse.metrics.rollups import ATTEMPTS
 from framehouse.warehouse import Session
 from framehouse.windows import Grain, Window

@@ -5,9 +5,10 @@
 
 from pathlib import Path
 
-from framehouse.metrics.compile import formula_sql, parts_of
+from framehouse.metrics.compile import formula_sql
 from framehouse.metrics.definitions import METRICS, metric
 from framehouse.metrics.quantities import Part
+from framehouse.metrics.question import parts_of
 from framehouse.metrics.rollups import ATTEMPTS, ROLLUPS, Rollup
 from framehouse.windows import Grain
 
@@ -33,6 +34,8 @@ def model_sql(rollup: Rollup) -> str:
         if rollup.finer is None
         else "{{ ref('%s') }}" % rollup.finer  # noqa: UP031
     )
+    if rollup.finer is None and rollup.source.unnested:
+        relation += f"\ncross join lateral {rollup.source.unnested}"
     columns = [f"{_WIDTH[rollup.grain].format(time)} as bucket"]
     columns += [rollup.source.dimensions[dimension] for dimension in rollup.dimensions]
     columns += [rollup.column(part) for part in rollup.parts]
@@ -40,7 +43,7 @@ def model_sql(rollup: Rollup) -> str:
     keys = ", ".join(str(n + 1) for n in range(1 + len(rollup.dimensions)))
     return (
         f"{{# {_GENERATED} #}}\n"
-        f"{{{{ config(materialized='continuous_aggregate', source='{rollup.source.name}', grain='{grain}') }}}}\n\n"
+        f"{{{{ config(materialized='continuous_aggregate', source='{rollup.source.marks}', grain='{grain}') }}}}\n\n"
         "select\n    " + ",\n    ".join(columns) + f"\nfrom {relation}\n"
         f"where {{{{ in_bucket('{time}') }}}}\ngroup by {keys}\n"
     )
@@ -115,17 +118,22 @@ def metrics_page() -> str:
         f"{_GENERATED} Ask for them by name with `metrics.read(...)`; formulas are over the parts of rollups, which",
         "docs/naming.md explains. A quantile comes from its quantity's histogram.",
         "",
+        "What is said of `score` and `stage_ms` is had of every score that attempts carry, and of every stage, by its",
+        "own name: `avg_likeness_score`, `p90_boundary_ssim_score`, `avg_sample_stage_ms`. Ask for all of them by the",
+        'dimension: `by="score"`, `by="stage"`. Of a score more is better, unless a word in its name says that it is',
+        "a distance or an error (lpips, fid, niqe, mse, error, distance, noise, flicker, drift and so on). A score",
+        "that is negative somewhere in the question's window has no quantiles.",
+        "",
         "| metric | unit | better | what it is | formula |",
         "| --- | --- | --- | --- | --- |",
     ]
     for m in METRICS:
-        formula = (
-            f"`{m.formula}`{' / hours of the bucket' if m.is_rate else ''}"
-            if m.formula
-            else f"quantile {m.quantile:g} of `{m.quantity.name}`"
-            if m.quantity
-            else ""
-        )
+        if m.is_priced:
+            formula = "GPU time by model, at the rates that held"
+        elif m.quantile is not None and m.quantity is not None:
+            formula = f"quantile {m.quantile:g} of `{m.quantity.name}`"
+        else:
+            formula = f"`{m.formula}`{' / hours of the bucket' if m.is_rate else ''}"
         lines.append(f"| `{m.name}` | {m.unit.label or m.unit.suffix} | {m.better} | {m.prose} | {formula} |")
     return "\n".join(lines) + "\n"
 

@@ -181,10 +181,10 @@ def _fits(rollup: Rollup, grain: Grain | None, zone_name: str, state: State) -> 
 
 def _stale(rollup: Rollup, calendar: _Calendar, marks: Marks) -> list[Window]:
     """The buckets of a rollup whose cells may be out of date, in order."""
-    starts = {calendar.floor(bucket) for bucket in marks.touched.get(rollup.source.name, ())}
+    starts = {calendar.floor(bucket) for bucket in marks.touched.get(rollup.source.marks, ())}
     labels = marks.pending.get(rollup.name, frozenset())
     if rollup.grain is Grain.DAY:
-        labels |= marks.touched_days.get(rollup.source.name, frozenset())
+        labels |= marks.touched_days.get(rollup.source.marks, frozenset())
         # The database names a day by what plain arithmetic says that its first instant is.
         labels = frozenset(first_instant(label, Grain.DAY, calendar.tz) for label in labels)
     return [calendar.bucket(start) for start in sorted(starts | labels)]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from framehouse.metrics.read import Answer
+from framehouse.metrics.answers import Answer
 from framehouse.metrics.rollups import Source
 from framehouse.metrics.table import Value
 

@@ -17,10 +17,11 @@ def quantile(
 ) -> float | None:
     """The value below which `share` (0..1] of `count` values lie: the ceil(share * count)-th smallest.
 
-    Within 1 % of it, since a bin is 2 % wide; exact at the ends, where the stored extremes answer, as they do for what
-    lies outside the bins. Zeros are in no bin: they are what the bins lack of the count. None without values.
+    Within 1 % of it, since a bin is 2 % wide or less; exact at the ends, where the stored extremes answer, as they do
+    for what lies outside the bins. Zeros are in no bin: they are what the bins lack of the count. None without values,
+    and where some are negative, of which bins know nothing.
     """
-    if count == 0 or low is None or high is None:
+    if count == 0 or low is None or high is None or low < 0:
         return None
     rank = max(1, math.ceil(share * count - 1e-9))
     if rank == 1:

@@ -41,14 +41,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Counts of ln(x) in `bins` bins of BIN_WIDTH from ln(low) on, with one more bin at each end for what lies outside.
+    """Counts of ln(x) in `bins` bins of `width` from ln(low) on, with one more bin at each end for what lies outside.
 
-    The middle of array index i (from 1, index 1 is the underflow) is exp(ln(low) + (i - 1.5) * BIN_WIDTH), and its
+    The middle of array index i (from 1, index 1 is the underflow) is exp(ln(low) + (i - 1.5) * width), and its
     value a little less, so that it is equally far (in proportion, less than 1 %) from both ends of the bin.
     """
 
     low: float
     bins: int
+    width: float = BIN_WIDTH
 
     @property
     def ln_low(self) -> float:
@@ -56,17 +57,25 @@ class Histogram:
 
     @property
     def ln_high(self) -> float:
-        return round(self.ln_low + self.bins * BIN_WIDTH, 6)
+        return round(self.ln_low + self.bins * self.width, 6)
 
     def value(self, index: int) -> float:
         """The value that stands for a bin, given its 1-based index in the array."""
-        return math.exp(self.ln_low + (index - 1.5) * BIN_WIDTH) / math.cosh(BIN_WIDTH / 2)
+        return math.exp(self.ln_low + (index - 1.5) * self.width) / math.cosh(self.width / 2)
+
+    def edges(self, index: int) -> tuple[float, float]:
+        """Where a bin begins and ends, given its 1-based index in the array; those outside have no far end."""
+        first, last = index == 1, index == self.bins + 2
+        edge = self.ln_low + (index - 2) * self.width
+        return (0.0 if first else math.exp(edge), math.inf if last else math.exp(edge + self.width))
 
 
 #: Hours of a thumbnail in milliseconds to weeks of a long render.
 DURATION = Histogram(low=0.001, bins=1024)
 MEMORY = Histogram(low=0.0001, bins=1200)
 SPEED = Histogram(low=0.001, bins=800)
+#: Likenesses near 1 as well as decibels; half the width, since tenths of a per cent are told apart near 1.
+SCORE = Histogram(low=0.001, bins=1400, width=BIN_WIDTH / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +210,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("cold_gpu_seconds", "GPU time with a model load inside.", "gpu_seconds", COLD, is_logged=True),
 )  # fmt: skip
 
+NEWEST = Part("newest_recorded_at", "max(recorded_at)", Merge.MAX)
 COUNTS: tuple[Part, ...] = (
     Part("attempt_count", "count(*)", Merge.COUNT),
     Part("first_attempt_count", "count(*) filter (where attempt = 1)", Merge.COUNT),
@@ -208,7 +218,7 @@ COUNTS: tuple[Part, ...] = (
     Part("failed_count", "count(*) filter (where outcome = 'failed')", Merge.COUNT),
     Part("canceled_count", "count(*) filter (where outcome = 'canceled')", Merge.COUNT),
     Part("cold_count", f"count(*) filter (where {COLD})", Merge.COUNT),
-    Part("newest_recorded_at", "max(recorded_at)", Merge.MAX),
+    NEWEST,
 )
 
 _TOTALED = (
@@ -241,6 +251,30 @@ HEARTBEAT_PARTS: tuple[Part, ...] = (
         Part(f"{state}_seconds_sum", f"sum(covered_seconds) filter (where state = '{state}')", Merge.SUM)
         for state in ("generating", "idle", "offline")
     ),
+)
+
+#: What GPU time cost, at the rates that hold when it is asked.
+GPU_TIME_PARTS: tuple[Part, ...] = tuple(
+    part
+    for part in TOTAL_PARTS
+    if part.name in {"attempt_count", "newest_recorded_at"}
+    or part.name.removeprefix("wasted_") in {"gpu_seconds_count", "gpu_seconds_sum"}
+)
+
+#: One number in an attempt's scores, whichever name it has there; one stage that ran, likewise.
+QUALITY = Quantity(
+    "score", "A quality score.", "cast(value as double precision)", is_logged=True, histogram=SCORE
+)
+STAGE = Quantity(
+    "stage_ms", "Time of one run of a stage; taken from a cache, it did not run.", "duration_ms",
+    f"{SUCCEEDED} and is_cached is not true", is_logged=True, histogram=DURATION,
+)  # fmt: skip
+SCORE_PARTS: tuple[Part, ...] = (Part("scored_count", "count(*)", Merge.COUNT), NEWEST, *QUALITY.moments())
+STAGE_PARTS: tuple[Part, ...] = (
+    Part("staged_count", "count(*)", Merge.COUNT),
+    NEWEST,
+    Part("stage_cached_count", f"count(*) filter (where {SUCCEEDED} and is_cached)", Merge.COUNT),
+    *STAGE.moments(),
 )
 
 _BY_NAME = {quantity.name: quantity for quantity in QUANTITIES}

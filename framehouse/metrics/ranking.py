@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from framehouse.metrics.answers import Filter
 from framehouse.metrics.compare import LEVEL, MANY_STRATA, SMALLEST, LogSums
 from framehouse.metrics.histories import totals
 from framehouse.metrics.provenance import Provenance
-from framehouse.metrics.read import Filter
 from framehouse.student import t_quantile
 from framehouse.warehouse import Warehouse
 from framehouse.windows import Window

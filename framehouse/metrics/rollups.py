@@ -5,8 +5,13 @@ from functools import cached_property
 
 from framehouse.metrics.quantities import (
     ATTEMPT_PARTS,
+    GPU_TIME_PARTS,
     HEARTBEAT_PARTS,
     HISTOGRAM_PARTS,
+    QUALITY,
+    SCORE_PARTS,
+    STAGE,
+    STAGE_PARTS,
     TOTAL_PARTS,
     Merge,
     Part,
@@ -16,13 +21,25 @@ from framehouse.windows import Grain
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A hypertable of raw facts. `dimensions` maps what people ask by to the column that holds it."""
+    """Raw facts: the rows of a hypertable, or what each row of one holds several of.
+
+    time         the column that says when
+    dimensions   maps what people ask by to the column that holds it
+    unnested     what each row is joined with laterally: a set-returning function with its alias and columns
+    marks        whose marks say which buckets were touched
+    kind         the dimension without which numbers would mix what cannot be added up
+    example      a metric of one such kind
+    """
 
     name: str
     table: str
     time: str
     dimensions: dict[str, str]
     parts: tuple[Part, ...]
+    marks: str
+    unnested: str = ""
+    kind: str | None = None
+    example: str = ""
 
     @cached_property
     def part(self) -> dict[str, Part]:
@@ -87,6 +104,32 @@ ATTEMPTS = Source(
         "gpu_model": "host_gpu_model",
     },
     parts=(*ATTEMPT_PARTS, *HISTOGRAM_PARTS),
+    marks="attempts",
+)
+
+SCORES = Source(
+    name="scores",
+    table=ATTEMPTS.table,
+    time=ATTEMPTS.time,
+    dimensions={**ATTEMPTS.dimensions, "score": "score"},
+    parts=(*SCORE_PARTS, QUALITY.histogram_part()),
+    marks="attempts",
+    unnested="jsonb_each_text(quality_scores_json) as scores (score, value)",
+    kind="score",
+    example="avg_likeness_score",
+)
+
+STAGES = Source(
+    name="stages",
+    table=ATTEMPTS.table,
+    time=ATTEMPTS.time,
+    dimensions={**ATTEMPTS.dimensions, "stage": "name"},
+    parts=(*STAGE_PARTS, STAGE.histogram_part()),
+    marks="attempts",
+    unnested="jsonb_to_recordset(pipeline_stages_json)"
+    " as stages (name text, duration_ms double precision, is_cached boolean)",
+    kind="stage",
+    example="avg_sample_stage_ms",
 )
 
 HEARTBEATS = Source(
@@ -95,7 +138,10 @@ HEARTBEATS = Source(
     time="covered_from",
     dimensions={"worker": "worker_id"},
     parts=HEARTBEAT_PARTS,
+    marks="heartbeats",
 )
+
+SOURCES = (ATTEMPTS, HEARTBEATS, SCORES, STAGES)
 
 #: Where the names of a dimension's ids are; dimensions not listed hold their value themselves.
 NAMES: dict[str, str] = {
@@ -140,6 +186,43 @@ ROLLUPS: tuple[Rollup, ...] = (
     Rollup(
         "attempt_quantiles_by_workflow_daily", ATTEMPTS, Grain.DAY, ("workflow", "tier"), HISTOGRAM_PARTS, None,
         "Histograms of attempts by workflow and tier, every day of the studio.",
+    ),
+    Rollup(
+        "attempt_totals_by_project_daily", ATTEMPTS, Grain.DAY, ("project", "workflow", "tier", "gpu_model"),
+        TOTAL_PARTS, None, "Totals of attempts by project, workflow, tier and GPU model, every day of the studio.",
+    ),
+    Rollup(
+        "gpu_time_by_model_hourly", ATTEMPTS, Grain.HOUR, ("workflow", "tier", "gpu_model"), GPU_TIME_PARTS, None,
+        "GPU time by workflow, tier and GPU model, every hour.",
+    ),
+    Rollup(
+        "gpu_time_by_model_daily", ATTEMPTS, Grain.DAY, ("workflow", "tier", "gpu_model"), GPU_TIME_PARTS,
+        "gpu_time_by_model_hourly", "GPU time by workflow, tier and GPU model, every day of the studio.",
+    ),
+    Rollup(
+        "scores_by_workflow_hourly", SCORES, Grain.HOUR, ("workflow", "tier", "score"), SCORE_PARTS, None,
+        "Quality scores by workflow and tier, every hour.",
+    ),
+    Rollup(
+        "scores_by_workflow_daily", SCORES, Grain.DAY, ("workflow", "tier", "score"), SCORE_PARTS,
+        "scores_by_workflow_hourly", "Quality scores by workflow and tier, every day of the studio.",
+    ),
+    Rollup(
+        "score_quantiles_by_workflow_daily", SCORES, Grain.DAY, ("workflow", "tier", "score"),
+        (QUALITY.histogram_part(),), None,
+        "Histograms of quality scores by workflow and tier, every day of the studio.",
+    ),
+    Rollup(
+        "stages_by_workflow_hourly", STAGES, Grain.HOUR, ("workflow", "tier", "stage"), STAGE_PARTS, None,
+        "Stages by workflow and tier, every hour.",
+    ),
+    Rollup(
+        "stages_by_workflow_daily", STAGES, Grain.DAY, ("workflow", "tier", "stage"), STAGE_PARTS,
+        "stages_by_workflow_hourly", "Stages by workflow and tier, every day of the studio.",
+    ),
+    Rollup(
+        "stage_quantiles_by_workflow_daily", STAGES, Grain.DAY, ("workflow", "tier", "stage"),
+        (STAGE.histogram_part(),), None, "Histograms of stages by workflow and tier, every day of the studio.",
     ),
     Rollup(
         "heartbeats_by_worker_fine", HEARTBEATS, Grain.FINE, ("worker",), HEARTBEAT_PARTS, None,

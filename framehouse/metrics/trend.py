@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from framehouse.errors import QueryError
-from framehouse.metrics.compile import names_in
+from framehouse.metrics.answers import Filter, read_parts
 from framehouse.metrics.definitions import Metric, metric
 from framehouse.metrics.evaluate import evaluate, merged
 from framehouse.metrics.provenance import Provenance, parts_told, provenance
-from framehouse.metrics.read import Filter, read_parts
+from framehouse.metrics.question import names_in
 from framehouse.units import Unit
 from framehouse.warehouse import Warehouse
 from framehouse.windows import Grain, Window, floor, following, starts, zone
@@ -86,7 +86,7 @@ def trend(
             window=window,
             grain=grain,
             zone_name=zone_name,
-            where=where,
+            where={**(where or {}), **dict(wanted.where)},
         )
     found = {key[0]: values for key, values in answer.values.items()}
     rows: list[Mapping[str, float | None]] = [

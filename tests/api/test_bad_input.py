@@ -64,6 +64,15 @@ def _tier(number: int) -> dict[str, Any]:
     return {"name": f"tier-{number}", "quality_settings": {"sampler": "euler"}} | sizes
 
 
+def _rate(number: int) -> dict[str, Any]:
+    return {
+        "gpu_model": f"gpu-{number}",
+        "valid_from": "2026-01-01T00:00:00Z",
+        "price_per_gpu_hour": 1.1,
+        "currency": "EUR",
+    }
+
+
 @dataclass(frozen=True)
 class Door:
     """An endpoint, what it takes, and which of its fields holds what."""
@@ -139,7 +148,20 @@ TIERS = Door(
         "anything": ("quality_settings", "sampler"),
     },
 )
-DOORS = {"events": EVENTS, "heartbeats": HEARTBEATS, "queue": QUEUE, "estimates": ESTIMATES, "tiers": TIERS}
+RATES = Door(
+    "PUT",
+    "/api/gpu-rates",
+    _rate,
+    {"a number": ("price_per_gpu_hour",), "text": ("gpu_model",), "a time": ("valid_from",)},
+)
+DOORS = {
+    "events": EVENTS,
+    "heartbeats": HEARTBEATS,
+    "queue": QUEUE,
+    "estimates": ESTIMATES,
+    "tiers": TIERS,
+    "rates": RATES,
+}
 KEPT = {name: door for name, door in DOORS.items() if door.is_kept}
 
 #: JSON text in place of a field's value.

@@ -34,6 +34,7 @@ BEYOND_SCHEMA = {
     "POST /api/estimates": "a known tier, one of worker_count and workers, at most a million segments",
     "POST /api/quarantine/{id}/replay": "as events and heartbeats, and the one that the row holds",
     "POST /api/resolution-tiers": "a name that is more than spaces, numbers without a point for sizes",
+    "PUT /api/gpu-rates": "a name that is more than spaces, the currency of the other rates",
     "GET /api/jobs/{job_id}/attempts": "a name that is more than spaces",
     "GET /api/attempts": "a cursor that a page gave, names that are more than spaces",
     "GET /api/estimates/history": "a time zone that there is, a beginning before the end",

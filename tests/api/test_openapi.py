@@ -72,6 +72,8 @@ def test_the_paths_are_those_of_the_contract(document: dict[str, Any]) -> None:
         ("get", "/api/performance/workers/comparison"),
         ("get", "/api/resolution-tiers"),
         ("post", "/api/resolution-tiers"),
+        ("get", "/api/gpu-rates"),
+        ("put", "/api/gpu-rates"),
         ("get", "/api/workflows"),
         ("get", "/api/workers"),
         ("get", "/api/projects"),

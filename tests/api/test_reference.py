@@ -97,3 +97,39 @@ def test_names_are_listed_page_by_page(api: httpx.Client, event: Event) -> None:
                 break
             cursor = {"cursor": page["next_cursor"]}
         assert seen == names
+
+
+RATE = {
+    "gpu_model": "NVIDIA L40S",
+    "valid_from": "2026-01-01T00:00:00Z",
+    "price_per_gpu_hour": 1.25,
+    "currency": "EUR",
+}
+
+
+def test_rates_are_set_and_replaced(api: httpx.Client) -> None:
+    assert api.get("/api/gpu-rates").json() == {"items": []}
+    assert api.put("/api/gpu-rates", json=RATE).json() == RATE
+    later = RATE | {"valid_from": "2026-07-01T02:00:00+02:00", "price_per_gpu_hour": 1}
+    assert api.put("/api/gpu-rates", json=later).json()["valid_from"] == "2026-07-01T00:00:00Z"
+    again = RATE | {"price_per_gpu_hour": 1.5}
+    assert api.put("/api/gpu-rates", json=again).json() == again
+    prices = [rate["price_per_gpu_hour"] for rate in api.get("/api/gpu-rates").json()["items"]]
+    assert prices == [1.5, 1]
+
+
+def test_wrong_rates_name_the_field(api: httpx.Client) -> None:
+    assert api.put("/api/gpu-rates", json=RATE).status_code == 200
+    for change, path in [
+        ({"gpu_model": " "}, "gpu_model"),
+        ({"price_per_gpu_hour": -1}, "price_per_gpu_hour"),
+        ({"price_per_gpu_hour": "1"}, "price_per_gpu_hour"),
+        ({"currency": "eur"}, "currency"),
+        ({"gpu_model": "H100", "currency": "USD"}, "currency"),
+        ({"valid_from": "2026-01-01"}, "valid_from"),
+        ({"price": 1}, "price"),
+    ]:
+        answer = api.put("/api/gpu-rates", json=RATE | change)
+        assert answer.status_code == 422, change
+        assert [error["path"] for error in answer.json()["errors"]] == [path]
+    assert len(api.get("/api/gpu-rates").json()["items"]) == 1

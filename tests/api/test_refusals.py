@@ -10,12 +10,19 @@ from framehouse.warehouse import Warehouse
 from .conftest import Event
 
 TIER = {"name": "4k", "width": 3840, "height": 2160, "speed_factor": 0.25}
+RATE = {
+    "gpu_model": "L40S",
+    "valid_from": "2026-01-01T00:00:00Z",
+    "price_per_gpu_hour": 1.1,
+    "currency": "EUR",
+}
 ESTIMATE = {"scenes": [{"workflow": "wan_i2v", "tier": "draft", "target_seconds": 20, "segment_seconds": 5}]}
 
 #: Every other way to write: the request, and the table that it writes to.
 WRITES: dict[str, tuple[str, str, Any, str]] = {
     "the queue": ("PUT", "/api/queue", {"waiting": [{"workflow": "a"}]}, "studio.queue"),
     "a tier": ("POST", "/api/resolution-tiers", TIER, "studio.resolution_tiers"),
+    "a rate": ("PUT", "/api/gpu-rates", RATE, "studio.gpu_rates"),
     "an estimate": ("POST", "/api/estimates", ESTIMATE, "ops.estimates"),
     "its scenes": ("POST", "/api/estimates", ESTIMATE, "ops.estimate_scenes"),
     "quarantine": ("POST", "/api/events", {"a": 1}, "ops.quarantine"),

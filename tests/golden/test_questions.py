@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from framehouse.metrics.compile import Query, Question, histograms_query, metrics_query
+from framehouse.metrics.compile import Query, histograms_query, metrics_query
 from framehouse.metrics.definitions import metric
 from framehouse.metrics.plan import Built, Marks, Plan, State, plan
+from framehouse.metrics.question import Question
 from framehouse.metrics.rollups import ATTEMPTS, HEARTBEATS, ROLLUPS, Source
 from framehouse.warehouse import Warehouse
 from framehouse.windows import Grain, Window

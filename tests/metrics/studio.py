@@ -69,7 +69,32 @@ def attempt(random: Random, at: datetime) -> Event:
         width=512,
         height=768,
         input={"duration_seconds": random.choice([0.0, 12.5, 60.0])} if random.random() < 0.5 else None,
+        host={"gpu_model": random.choice(["L40S", "RTX 4090", None])},
+        quality_scores=random.choice([None, {}, scores(random), scores(random), scores(random)]),
+        pipeline_stages=random.choice([None, [], stages(random), stages(random), stages(random)]),
     )
+
+
+def scores(random: Random) -> dict[str, float]:
+    """Some of three scores: one near 1, one in decibels, and one that may be negative."""
+    drawn = {
+        "likeness": random.choice([0.0, 1.0, random.betavariate(12, 2)]),
+        "boundary psnr": random.gauss(34, 3),
+        "drift": random.gauss(0, 1),
+    }
+    return {name: value for name, value in drawn.items() if random.random() < 0.8}
+
+
+def stages(random: Random) -> list[dict[str, Any]]:
+    """Runs of stages, one of which runs several times, and some of which came from a cache."""
+    return [
+        {
+            "name": name,
+            "duration_ms": random.choice([0.0, random.lognormvariate(6, 2)]),
+            "is_cached": random.choice([True, False, None]),
+        }
+        for name in ["load model", *["sample"] * random.randrange(4), "vae_decode"]
+    ]
 
 
 def attempts(random: Random, count: int, quarters: int) -> list[Event]:

@@ -7,13 +7,16 @@ from sqlglot import exp, parse_one
 
 from framehouse.errors import ConfigError, QueryError
 from framehouse.metrics import METRICS, Metric, metric
-from framehouse.metrics.definitions import quantile_parts
+from framehouse.metrics.definitions import Better, quantile_parts
 from framehouse.metrics.quantities import QUANTITIES, Merge
-from framehouse.metrics.rollups import ATTEMPTS, HEARTBEATS, NAMES, ROLLUPS, Rollup
+from framehouse.metrics.rollups import NAMES, ROLLUPS, SOURCES, Rollup
 from framehouse.units import UNITS, unit_of
 from framehouse.windows import Grain
 
 each_metric = pytest.mark.parametrize("m", METRICS, ids=lambda m: m.name)
+each_computed_from_parts = pytest.mark.parametrize(
+    "m", [m for m in METRICS if not m.is_priced], ids=lambda m: m.name
+)
 each_rollup = pytest.mark.parametrize("rollup", ROLLUPS, ids=lambda r: r.name)
 
 
@@ -21,7 +24,7 @@ def columns(sql: str) -> set[str]:
     return {column.name for column in parse_one(sql, read="postgres").find_all(exp.Column)}
 
 
-@each_metric
+@each_computed_from_parts
 def test_a_formula_names_only_parts_that_exist(m: Metric) -> None:
     if m.formula:
         assert m.quantile is None
@@ -35,7 +38,7 @@ def test_a_formula_names_only_parts_that_exist(m: Metric) -> None:
         assert m.quantity.histogram_part() in m.source.parts
 
 
-@each_metric
+@each_computed_from_parts
 def test_some_rollup_answers_it(m: Metric) -> None:
     parts = frozenset(columns(m.formula)) if m.formula else frozenset(quantile_parts(m.quantity))  # type: ignore[arg-type]
     assert any(rollup.source is m.source and rollup.has(frozenset(), parts) for rollup in ROLLUPS)
@@ -57,7 +60,7 @@ def test_prose_is_one_or_two_sentences(m: Metric) -> None:
 
 
 def test_names_are_said_once() -> None:
-    for kind in (METRICS, QUANTITIES, ROLLUPS, ATTEMPTS.parts, HEARTBEATS.parts):
+    for kind in (METRICS, QUANTITIES, ROLLUPS, *(source.parts for source in SOURCES)):
         names = [item.name for item in kind]
         assert sorted(names) == sorted(set(names))
 
@@ -67,6 +70,33 @@ def test_an_unknown_metric_names_its_neighbours(name: str) -> None:
     with pytest.raises(QueryError, match=f"no metric '{name}'") as caught:
         metric(name)
     assert "wall_" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "better"),
+    [
+        ("avg_likeness_score", ("score", "likeness"), Better.HIGHER),
+        ("p90_boundary_ssim_score", ("score", "boundary_ssim"), Better.HIGHER),
+        ("max_lpips_score", ("score", "lpips"), Better.LOWER),
+        ("avg_motion_error_score", ("score", "motion_error"), Better.LOWER),
+        ("avg_terror_score", ("score", "terror"), Better.HIGHER),
+        ("sd_lpips_score", ("score", "lpips"), Better.NEITHER),
+        ("avg_vae decode_stage_ms", ("stage", "vae decode"), Better.LOWER),
+        ("avg_avg_x_score_score", ("score", "avg_x_score"), Better.HIGHER),
+    ],
+)
+def test_each_score_and_stage_has_metrics_of_its_own(
+    name: str, kind: tuple[str, str], better: Better
+) -> None:
+    found = metric(name)
+    assert (found.name, found.where, found.better) == (name, (kind,), better)
+    assert found.prose.endswith(f": {kind[1]}.")
+
+
+@pytest.mark.parametrize("name", ["avg__score", "p42_likeness_score", "avg_sample_stage_seconds"])
+def test_what_only_looks_like_the_metric_of_a_score_is_none(name: str) -> None:
+    with pytest.raises(QueryError):
+        metric(name)
 
 
 def test_a_metric_without_neighbours_points_to_the_list() -> None:
@@ -101,7 +131,7 @@ def test_names_fit_into_identifiers(rollup: Rollup) -> None:
 
 
 def test_dimensions_with_ids_have_names() -> None:
-    for source in (ATTEMPTS, HEARTBEATS):
+    for source in SOURCES:
         for dimension, column in source.dimensions.items():
             assert (dimension in NAMES) == column.endswith("_id")
 

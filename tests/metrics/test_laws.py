@@ -1,6 +1,5 @@
 """Whatever is asked, whenever: the rollups' answer is raw's answer, and both are what the events themselves say."""
 
-import importlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import migrations
 from framehouse import metrics
 from framehouse.errors import ConfigError
 from framehouse.events import Event
-from framehouse.metrics import METRICS, Table
+from framehouse.metrics import METRICS, Table, answers
 from framehouse.warehouse import Warehouse
 from framehouse.warehouse.build import build
 from framehouse.warehouse.maintain import Backlog, backlog, maintain
@@ -177,7 +176,7 @@ def check(warehouse: Warehouse, events: list[Event], examples: int) -> None:
     @example(Asked(WHOLE, by=("workflow", "tier"), grain=Grain.DAY), OF_ATTEMPTS[::MANY], 0)
     @given(asked, st.lists(st.sampled_from(OF_ATTEMPTS), min_size=1, max_size=6, unique=True), most_marks)
     def ask(question: Asked, names: list[str], most: int) -> None:
-        with patch.object(importlib.import_module("framehouse.metrics.read"), "MOST_MARKS", most):
+        with patch.object(answers, "MOST_MARKS", most):
             agree_with_events(warehouse, question, events)
             agree_with_raw(warehouse, question, names)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from framehouse.errors import NoAnswerError, QueryError
 from framehouse.metrics.plan import Built, Marks, Plan, State, plan
-from framehouse.metrics.rollups import ATTEMPTS, HEARTBEATS, ROLLUPS, Source
+from framehouse.metrics.rollups import ATTEMPTS, HEARTBEATS, ROLLUPS, SCORES, STAGES, Source
 from framehouse.windows import FINE, Grain, Window, block_minutes, floor_utc, midnight, zone
 
 PARTS = {rollup.name: rollup.part_names for rollup in ROLLUPS}
@@ -31,6 +31,7 @@ ZONES = [
 ]
 COUNT = frozenset({"attempt_count"})
 BINS = frozenset({"wall_seconds_histogram"})
+GPU_TIME = frozenset({"gpu_seconds_sum", "wasted_gpu_seconds_sum"})
 DAY = timedelta(days=1)
 
 instants = st.datetimes(datetime(2025, 10, 1), datetime(2026, 12, 1), timezones=st.just(UTC))  # noqa: DTZ001 - it adds the zone
@@ -56,6 +57,11 @@ questions = st.sampled_from(
         (ATTEMPTS, frozenset({"worker"}), COUNT),
         (ATTEMPTS, frozenset({"worker", "tier"}), COUNT),
         (ATTEMPTS, frozenset({"project"}), COUNT),
+        (ATTEMPTS, frozenset({"variant"}), COUNT),
+        (ATTEMPTS, frozenset({"gpu_model"}), GPU_TIME),
+        (SCORES, frozenset({"score", "workflow"}), frozenset({"score_sum"})),
+        (SCORES, frozenset({"score"}), frozenset({"score_histogram"})),
+        (STAGES, frozenset({"stage", "tier"}), frozenset({"stage_ms_sum"})),
         (ATTEMPTS, frozenset({"workflow"}), BINS),
         (ATTEMPTS, frozenset({"worker"}), BINS),
         (ATTEMPTS, frozenset[str](), COUNT | BINS),
@@ -120,8 +126,8 @@ def test_arms_cover_the_window_once(
     source, dimensions, parts = question
     tz = zone(studio)
     marks = Marks(
-        {source.name: frozenset(floor_utc(at, FINE) for at in written)},
-        {source.name: frozenset(midnight(at.astimezone(tz).date(), tz) for at in recomputed)},
+        {source.marks: frozenset(floor_utc(at, FINE) for at in written)},
+        {source.marks: frozenset(midnight(at.astimezone(tz).date(), tz) for at in recomputed)},
     )
     found = plan(
         source,
@@ -231,7 +237,10 @@ def test_the_studio_day_decides_where_daily_cells_begin() -> None:
         (("worker",), COUNT, "attempts_by_worker_workflow_daily"),
         (("worker", "tier"), COUNT, "attempts_by_worker_workflow_daily"),
         (("workflow", "tier"), BINS, "attempt_quantiles_by_workflow_daily"),
-        (("project",), COUNT, "raw"),
+        (("project",), COUNT, "attempt_totals_by_project_daily"),
+        (("gpu_model", "workflow"), GPU_TIME, "gpu_time_by_model_daily"),
+        (("gpu_model", "project"), GPU_TIME, "attempt_totals_by_project_daily"),
+        (("variant",), COUNT, "raw"),
         (("worker",), BINS, "raw"),
     ],
 )
@@ -284,7 +293,7 @@ def test_touched_buckets_are_read_from_finer_cells_and_raw() -> None:
     ("by", "parts", "is_raw", "why"),
     [
         (("workflow",), COUNT, True, "asked for"),
-        (("project", "workflow"), COUNT, False, "no rollup keeps project"),
+        (("variant", "workflow"), COUNT, False, "no rollup keeps variant"),
         (("worker",), BINS, False, "no rollup keeps worker together"),
         ((), COUNT | BINS, False, "no rollup keeps all of these parts"),
     ],

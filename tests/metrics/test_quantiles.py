@@ -9,14 +9,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from framehouse.metrics.quantiles import quantile
-from framehouse.metrics.quantities import BIN_WIDTH, DURATION, MEMORY, QUANTITIES, SPEED, Histogram
+from framehouse.metrics.quantities import DURATION, MEMORY, QUANTITIES, SCORE, SPEED, Histogram
 
 SHARES = [Fraction(1, 2), Fraction(9, 10), Fraction(19, 20), Fraction(99, 100), Fraction(1, 100), Fraction(1)]
 
 
 def counted(values: list[float], histogram: Histogram) -> list[int]:
     """What `histogram(ln(x), low, high, bins)` counts: one bin below, the bins, one above."""
-    edges = [histogram.ln_low + i * BIN_WIDTH for i in range(histogram.bins + 1)]
+    edges = [histogram.ln_low + i * histogram.width for i in range(histogram.bins + 1)]
     bins = [0] * (histogram.bins + 2)
     for value in values:
         if value > 0:
@@ -37,10 +37,10 @@ def true(share: Fraction, values: list[float]) -> float:
 
 
 def inside(histogram: Histogram) -> st.SearchStrategy[float]:
-    return st.floats(histogram.ln_low, histogram.ln_high - BIN_WIDTH).map(math.exp)
+    return st.floats(histogram.ln_low, histogram.ln_high - histogram.width).map(math.exp)
 
 
-@pytest.mark.parametrize("histogram", [DURATION, MEMORY, SPEED])
+@pytest.mark.parametrize("histogram", [DURATION, MEMORY, SPEED, SCORE])
 @given(data=st.data())
 def test_within_one_percent_of_the_sorted_list(histogram: Histogram, data: st.DataObject) -> None:
     values = data.draw(st.lists(st.one_of(inside(histogram), st.just(0.0)), min_size=1, max_size=60))

@@ -24,7 +24,9 @@ from tests.conftest import TestServer
 from tests.metrics.studio import ERAS, attempts
 
 WHOLE = Window(ERAS[0][0], ERAS[-1][1])
-COUNTS = [m.name for m in METRICS if m.name.endswith("_count") and m.quantity is None]
+COUNTS = [
+    m.name for m in METRICS if m.name.endswith("_count") and m.quantity is None and m.source.kind is None
+]
 SUMS = ["gpu_hours", "wall_hours", "wasted_gpu_hours", "output_gb"]
 STATES = ["generating_hours", "idle_hours", "offline_hours"]
 zones = st.sampled_from(["UTC", "America/New_York", "Asia/Kathmandu", "America/Havana"])

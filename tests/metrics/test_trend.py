@@ -10,9 +10,9 @@ import pytest
 from framehouse import metrics
 from framehouse.errors import QueryError
 from framehouse.metrics import METRICS
-from framehouse.metrics.compile import names_in
+from framehouse.metrics.answers import read_parts
 from framehouse.metrics.evaluate import evaluate, merged
-from framehouse.metrics.read import read_parts
+from framehouse.metrics.question import names_in
 from framehouse.metrics.rollups import ATTEMPTS, HEARTBEATS, Source
 from framehouse.metrics.trend import Trend, previous, trend
 from framehouse.warehouse import Warehouse

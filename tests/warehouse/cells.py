@@ -71,14 +71,20 @@ def _difference_sql(name: str, zone_name: str) -> str:
     cells = ", ".join(["bucket", *keys, *(f"{part.name} as {short}" for short, part in parts.items())])
     numbers = ", ".join(str(n + 1) for n in range(1 + len(keys)))
     on = " and ".join(
-        ["v.bucket = r.bucket", *(f"coalesce(v.{key}, -1) = coalesce(r.{key}, -1)" for key in keys)]
+        [
+            "v.bucket = r.bucket",
+            *(f"coalesce(v.{key}::text, '') = coalesce(r.{key}::text, '')" for key in keys),
+        ]
     )
+    rows = rollup.source.table
+    if rollup.source.unnested:
+        rows += f" cross join lateral {rollup.source.unnested}"
     differs = " or ".join(
         ["v.bucket is null", "r.bucket is null", *(_differs(short, part) for short, part in parts.items())]
     )
     return (
         f"with r as materialized ("
-        f"select {raw} from {rollup.source.table} where {time} >= %(since)s group by {numbers}),"
+        f"select {raw} from {rows} where {time} >= %(since)s group by {numbers}),"
         f" v as materialized (select {cells} from rollup.{rollup.name} where bucket >= %(since)s)"
         f" select coalesce(v.bucket, r.bucket), {', '.join(f'coalesce(v.{key}, r.{key})' for key in keys)},"
         " v.p0, r.p0"
@@ -157,6 +163,15 @@ def fill(warehouse: Warehouse, random: Random, quarters: Iterable[datetime], eac
                 gpu_seconds=random.lognormvariate(2, 1),
                 segment_count=random.randrange(4),
                 is_cold=random.random() < 0.2,
+                project=random.choice(["show", None]),
+                host={"gpu_model": random.choice(["L40S", "RTX 4090"])},
+                quality_scores=random.choice(
+                    [None, {"likeness": random.random(), "drift": random.gauss(0, 1)}]
+                ),
+                pipeline_stages=[
+                    {"name": name, "duration_ms": random.random() * 900, "is_cached": random.random() < 0.2}
+                    for name in ("load", "sample")
+                ],
             )
             for at in quarters
             for _ in range(each)

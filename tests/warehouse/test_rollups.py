@@ -407,7 +407,7 @@ def test_below_the_fence_days_answer_and_raw_does_not(fenced: tuple[Warehouse, d
     [days] = metrics.read(warehouse, ["attempt_count", "p90_wall_seconds"], window=whole)
     assert days["attempt_count"]
     assert days["p90_wall_seconds"]
-    for names, by in ((["attempt_count"], "project"), (["p90_wall_seconds"], "worker")):
+    for names, by in ((["attempt_count"], "variant"), (["p90_wall_seconds"], "worker")):
         with pytest.raises(NoAnswerError, match="was dropped"):
             metrics.read(warehouse, names, window=whole, by=by)
     with pytest.raises(NoAnswerError, match="was dropped"):

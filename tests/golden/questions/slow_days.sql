@@ -37,29 +37,29 @@ ORDER BY
 SELECT
   answer.bucket,
   answer.queue_wait_seconds_bins,
-  answer.queue_wait_seconds
+  answer.queue_wait_seconds_counts
 FROM (
   SELECT
     bucket,
     COALESCE(
       ARRAY_AGG(added.bin ORDER BY added.bin) FILTER(WHERE
-        added.queue_wait_seconds > 0),
+        added.queue_wait_seconds_counts > 0),
       '{}'
     ) AS queue_wait_seconds_bins,
     COALESCE(
-      ARRAY_AGG(added.queue_wait_seconds ORDER BY added.bin) FILTER(WHERE
-        added.queue_wait_seconds > 0),
+      ARRAY_AGG(added.queue_wait_seconds_counts ORDER BY added.bin) FILTER(WHERE
+        added.queue_wait_seconds_counts > 0),
       '{}'
-    ) AS queue_wait_seconds
+    ) AS queue_wait_seconds_counts
   FROM (
     SELECT
       bucket,
       bin,
-      CAST(SUM(bins.queue_wait_seconds) AS BIGINT) AS queue_wait_seconds
+      CAST(SUM(bins.queue_wait_seconds_counts) AS BIGINT) AS queue_wait_seconds_counts
     FROM (
       SELECT
         bucket,
-        UNNEST(parts.queue_wait_seconds_histogram) AS queue_wait_seconds,
+        UNNEST(parts.queue_wait_seconds_histogram) AS queue_wait_seconds_counts,
         GENERATE_SERIES(1, 1026) AS bin
       FROM (
         SELECT
@@ -72,7 +72,7 @@ FROM (
       ) AS parts
     ) AS bins
     WHERE
-      bins.queue_wait_seconds > 0
+      bins.queue_wait_seconds_counts > 0
     GROUP BY
       bucket,
       bin

@@ -46,37 +46,40 @@ ORDER BY
 SELECT
   workflow_names.name AS workflow,
   answer.wall_seconds_bins,
-  answer.wall_seconds,
+  answer.wall_seconds_counts,
   answer.rtf_bins,
-  answer.rtf
+  answer.rtf_counts
 FROM (
   SELECT
     workflow_id,
     COALESCE(
       ARRAY_AGG(added.bin ORDER BY added.bin) FILTER(WHERE
-        added.wall_seconds > 0),
+        added.wall_seconds_counts > 0),
       '{}'
     ) AS wall_seconds_bins,
     COALESCE(
-      ARRAY_AGG(added.wall_seconds ORDER BY added.bin) FILTER(WHERE
-        added.wall_seconds > 0),
+      ARRAY_AGG(added.wall_seconds_counts ORDER BY added.bin) FILTER(WHERE
+        added.wall_seconds_counts > 0),
       '{}'
-    ) AS wall_seconds,
+    ) AS wall_seconds_counts,
     COALESCE(ARRAY_AGG(added.bin ORDER BY added.bin) FILTER(WHERE
-      added.rtf > 0), '{}') AS rtf_bins,
-    COALESCE(ARRAY_AGG(added.rtf ORDER BY added.bin) FILTER(WHERE
-      added.rtf > 0), '{}') AS rtf
+      added.rtf_counts > 0), '{}') AS rtf_bins,
+    COALESCE(
+      ARRAY_AGG(added.rtf_counts ORDER BY added.bin) FILTER(WHERE
+        added.rtf_counts > 0),
+      '{}'
+    ) AS rtf_counts
   FROM (
     SELECT
       workflow_id,
       bin,
-      CAST(SUM(bins.wall_seconds) AS BIGINT) AS wall_seconds,
-      CAST(SUM(bins.rtf) AS BIGINT) AS rtf
+      CAST(SUM(bins.wall_seconds_counts) AS BIGINT) AS wall_seconds_counts,
+      CAST(SUM(bins.rtf_counts) AS BIGINT) AS rtf_counts
     FROM (
       SELECT
         workflow_id,
-        UNNEST(parts.wall_seconds_histogram) AS wall_seconds,
-        UNNEST(parts.rtf_histogram) AS rtf,
+        UNNEST(parts.wall_seconds_histogram) AS wall_seconds_counts,
+        UNNEST(parts.rtf_histogram) AS rtf_counts,
         GENERATE_SERIES(1, 1026) AS bin
       FROM (
         SELECT
@@ -90,7 +93,7 @@ FROM (
       ) AS parts
     ) AS bins
     WHERE
-      bins.wall_seconds > 0 OR bins.rtf > 0
+      bins.wall_seconds_counts > 0 OR bins.rtf_counts > 0
     GROUP BY
       workflow_id,
       bin
