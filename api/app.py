@@ -8,14 +8,14 @@ from starlette.concurrency import run_in_threadpool
 
 from api import docs, problems, schemas
 from api.middleware import Watch
-from api.routes import attempts, estimates, ingest, performance, quarantine, reference, service
+from api.routes import attempts, estimates, ingest, performance, quarantine, reference, service, stream
 from api.services import Services
 from framehouse import __version__, embedded
 from framehouse.config import Settings
 from framehouse.config import settings as process_settings
 
 _INGEST = (ingest.router, quarantine.router)
-_READING = (estimates.router, performance.router, attempts.router, reference.router)
+_READING = (estimates.router, performance.router, attempts.router, reference.router, stream.router)
 
 _DESCRIPTION = """\
 Metrics of every job attempt, rolled up, compared, and estimated before you submit.
@@ -33,6 +33,7 @@ _TAGS = [
     {"name": "estimates", "description": "What a batch will take, and how earlier estimates did."},
     {"name": "performance", "description": "Comparisons, trends, rankings, and what they rest on."},
     {"name": "reference", "description": "Tiers, workflows, workers, projects."},
+    {"name": "stream", "description": "What is written, as it is written."},
     {"name": "service", "description": "Health, readiness, metrics."},
 ]
 

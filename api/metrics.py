@@ -42,12 +42,19 @@ class Metrics:
             "framehouse_http_requests", "HTTP requests by route and status.", "method", "route", "status"
         )
         self._request_seconds = self._histogram(
-            "framehouse_http_request_seconds", "Time to answer a request.", _SECONDS, "method", "route"
+            "framehouse_http_request_seconds",
+            "Time to answer a request; of a stream, until it begins.",
+            _SECONDS,
+            "method",
+            "route",
         )
 
-    def watch(self, warehouse: Callable[[], Warehouse], waiting: Callable[[], int]) -> None:
-        """Also tell, at every scrape, what the database holds and how many elements wait to be written."""
-        self.registry.register(_AtScrape(warehouse, waiting))
+    def watch(
+        self, warehouse: Callable[[], Warehouse], waiting: Callable[[], int], streams: Callable[[], int]
+    ) -> None:
+        """Also tell, at every scrape, what the database holds, how many elements wait to be written, and how many
+        streams are open."""
+        self.registry.register(_AtScrape(warehouse, waiting, streams))
 
     def count_events(self, results: Iterable[Verdict]) -> None:
         """Events of one request."""
@@ -81,9 +88,12 @@ class Metrics:
 
 
 class _AtScrape(Collector):
-    def __init__(self, warehouse: Callable[[], Warehouse], waiting: Callable[[], int]) -> None:
+    def __init__(
+        self, warehouse: Callable[[], Warehouse], waiting: Callable[[], int], streams: Callable[[], int]
+    ) -> None:
         self._warehouse = warehouse
         self._waiting = waiting
+        self._streams = streams
 
     def describe(self) -> Iterable[Any]:
         """Nothing in advance: registering must not ask the database."""
@@ -92,6 +102,9 @@ class _AtScrape(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         yield GaugeMetricFamily(
             "framehouse_ingest_waiting_events", "Events that wait to be written.", self._waiting()
+        )
+        yield GaugeMetricFamily(
+            "framehouse_streams_open", "Open streams of what is written.", self._streams()
         )
         found: list[GaugeMetricFamily] = []
         is_up = False

@@ -28,11 +28,22 @@ class Watch:
             return
         started = time.monotonic()
         status = 0
+        is_measured = False
+
+        def measure() -> None:
+            nonlocal is_measured
+            if not is_measured:
+                is_measured = True
+                method = scope["method"] if scope["method"] in _METHODS else "other"
+                route = getattr(scope.get("route"), "path_format", "none")
+                self._metrics.on_request(method, route, status, time.monotonic() - started)
 
         async def watched(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if _has_no_end(message):
+                    measure()
             await send(message)
 
         try:
@@ -43,9 +54,7 @@ class Watch:
                 raise
             await problems.unexpected()(scope, receive, watched)
         finally:
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            route = getattr(scope.get("route"), "path_format", "none")
-            self._metrics.on_request(method, route, status, time.monotonic() - started)
+            measure()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if len(scope["query_string"]) > MAX_QUERY_BYTES:
@@ -63,3 +72,9 @@ class Watch:
             await self._app(scope, receive, send)
             return
         await answer(scope, receive, send)
+
+
+def _has_no_end(head: Message) -> bool:
+    """Whether an answer lasts as long as its client likes, which says nothing about how fast it was given."""
+    kinds = [value for name, value in head.get("headers", ()) if name.lower() == b"content-type"]
+    return any(kind.startswith(b"text/event-stream") for kind in kinds)

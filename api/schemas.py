@@ -66,6 +66,19 @@ def refused(model: type[BaseModel], *statuses: int) -> dict[int | str, dict[str,
     }
 
 
+def events_of(models: dict[str, type[BaseModel]]) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route that answers with server-sent events: what the data of each kind of event is."""
+    kinds = []
+    for name, model in models.items():
+        data = {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": _reference(model, "serialization"),
+        }
+        kinds.append({"properties": {"event": {"const": name}, "data": data}, "required": ["event", "data"]})
+    return {200: {"content": {"text/event-stream": {"itemSchema": {"oneOf": kinds}}}}}
+
+
 def install(app: FastAPI) -> None:
     """Give the app an OpenAPI document that holds the models which routes only refer to."""
 

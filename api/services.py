@@ -1,4 +1,4 @@
-"""What the handlers of one application share: the warehouse, the batcher, measurements, readiness."""
+"""What the handlers of one application share: the warehouse, the batcher, streams, measurements, readiness."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -6,6 +6,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from api.live import Live
 from api.metrics import Metrics
 from api.readiness import Readiness
 from framehouse.warehouse import Warehouse
@@ -26,14 +27,17 @@ class Services:
         self.metrics = Metrics()
         self.readiness = Readiness(self.warehouse)
         self.batcher = Batcher(self._write, on_batch=self.metrics.on_batch)
-        self.metrics.watch(self.warehouse, lambda: self.batcher.waiting)
+        self.live = Live(self.warehouse)
+        self.metrics.watch(self.warehouse, lambda: self.batcher.waiting, lambda: self.live.stream_count)
 
     def open(self) -> None:
         """Begin to take events. The database need not be there yet: until it is, requests fail with 503."""
         self.batcher.start()
+        self.live.open()
 
     def close(self) -> None:
-        """Write what was taken, then close every connection."""
+        """End the streams, write what was taken, then close every connection."""
+        self.live.close()
         self.batcher.close(DRAIN_SECONDS)
         with self._lock:
             if self._warehouse is not None:

@@ -11,6 +11,7 @@ from datetime import datetime
 from framehouse.errors import ContractError
 from framehouse.events import Heartbeat, printable
 from framehouse.warehouse import Session, Warehouse
+from framehouse.warehouse.written import WrittenKind, tell
 from ingest import names
 from ingest.body import Element
 from ingest.verdict import (
@@ -119,3 +120,12 @@ def _store(session: Session, pairs: list[tuple[Heartbeat, HeartbeatResult]]) -> 
         result.covered_seconds = sum((row["covered_seconds"] for row in added), 0.0)
         if not added:
             result.status = Status.DUPLICATE
+    if new := [beat for beat, result in good if result.status is Status.ACCEPTED]:
+        tell(
+            session,
+            WrittenKind.HEARTBEATS,
+            len(new),
+            span=(min(beat.covered_from for beat in new), max(beat.covered_to for beat in new)),
+            workflows=(),
+            workers=(beat.worker for beat in new),
+        )

@@ -8,6 +8,7 @@ from framehouse.errors import ContractError, DuplicateKeyError, Problem
 from framehouse.events import Queue, QueuedJob, RunningJob, problems
 from framehouse.warehouse import Session, Warehouse
 from framehouse.warehouse.pool import Json
+from framehouse.warehouse.written import WrittenKind, tell
 from ingest import names
 from ingest.body import Unreadable, duplicated_keys
 
@@ -35,6 +36,8 @@ def put_queue(warehouse: Warehouse, value: Any) -> Queue:
                 "running": Json([job.model_dump(mode="json") for job in queue.running]),
             },
         )
+        # Of nobody in particular: who was in the queue before and is not any more is concerned too.
+        tell(session, WrittenKind.QUEUE, len(queue.waiting) + len(queue.running))
     return queue
 
 

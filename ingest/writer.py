@@ -15,6 +15,7 @@ from framehouse.errors import ContractError, Problem
 from framehouse.events import Event, Outcome, printable
 from framehouse.warehouse import Session, Warehouse
 from framehouse.warehouse.pool import Array
+from framehouse.warehouse.written import WrittenKind, tell
 from ingest import names, rows
 from ingest.body import Element
 from ingest.verdict import (
@@ -176,10 +177,19 @@ def _store(session: Session, items: list[_Item]) -> None:
     # Twins are settled by the claim, after every other check: a twin of a refused event stands for itself.
     fresh = _claim(session, [item for item in items if item.is_open])
     if fresh:
-        ids = names.ids(session, dict(rows.names(fresh)))
+        mentioned = dict(rows.names(fresh))
+        ids = names.ids(session, mentioned)
         ids |= {("tier", name): tier_id for name, tier_id in tier_ids.items()}
         session.copy_in(TABLE, rows.COLUMNS, (rows.row(event, ids) for event in fresh))
         _add_outcomes(session, fresh)
+        tell(
+            session,
+            WrittenKind.ATTEMPTS,
+            len(fresh),
+            span=(min(event.finished_at for event in fresh), max(event.finished_at for event in fresh)),
+            workflows=mentioned["workflow"],
+            workers=mentioned["worker"],
+        )
 
 
 def _refuse_below_fence(session: Session, items: list[_Item]) -> None:

@@ -163,18 +163,16 @@ def _serve(
 
 
 def _server(app: "FastAPI", access_log: bool, announce: Callable[[], None]) -> "uvicorn.Server":
-    import uvicorn
+    from api.server import Server
 
-    from api.server import config
-
-    class Announcing(uvicorn.Server):
+    class Announcing(Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
                 announce()
 
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    return Announcing(config(app, access_log=access_log))
+    return Announcing(app, access_log=access_log)
 
 
 def _shown(host: str, port: int) -> str:

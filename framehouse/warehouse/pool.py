@@ -40,6 +40,8 @@ psycopg.adapters.register_dumper(Array, psycopg.types.array.ListBinaryDumper)
 #: A warm session that writes into a chunk while retention drops it gets XX000; once more finds the chunk gone.
 _DISK_FULL = "53100"
 _NO_LOCK = "55P03"
+#: A connection on which nobody speaks for long would not notice otherwise that the other end is gone.
+_KEEPALIVES: dict[str, Any] = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 _RETRIED = (
     psycopg.errors.InternalError_,
     psycopg.errors.DeadlockDetected,
@@ -168,6 +170,11 @@ class Session:
         """Commit what was done so far; the session goes on in a new transaction."""
         self._connection.commit()
 
+    def notifications(self, seconds: float) -> Iterator[str]:
+        """What comes within so many seconds on the channels that an autocommitting session listens to."""
+        for notification in self._connection.notifies(timeout=seconds):
+            yield notification.payload
+
 
 class Warehouse:
     """A pool of connections to one database. Use it as a context manager or close it.
@@ -236,11 +243,14 @@ class Warehouse:
             raise
 
     @contextmanager
-    def autocommit(self) -> Iterator[Session]:
-        """A session whose statements each commit by themselves (what some TimescaleDB procedures insist on)."""
+    def autocommit(self, *, name: str = "framehouse maintain") -> Iterator[Session]:
+        """A session whose statements each commit by themselves (what some TimescaleDB procedures insist on).
+
+        It is a connection of its own, which notices within a minute when the server's machine is gone.
+        """
         try:
             with psycopg.connect(
-                self.url, autocommit=True, application_name="framehouse maintain"
+                self.url, autocommit=True, application_name=name, connect_timeout=10, **_KEEPALIVES
             ) as connection:
                 yield Session(connection)
         except psycopg.OperationalError as error:

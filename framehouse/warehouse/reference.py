@@ -102,10 +102,19 @@ def page(
 
 def workflow_named(warehouse: Warehouse, asked: str) -> str:
     """The name of a workflow, given its name or its id. Raises NotFoundError."""
+    return _named(warehouse, "workflow", asked)
+
+
+def worker_named(warehouse: Warehouse, asked: str) -> str:
+    """The name of a worker, given its name or its id. Raises NotFoundError."""
+    return _named(warehouse, "worker", asked)
+
+
+def _named(warehouse: Warehouse, kind: str, asked: str) -> str:
     with warehouse.session() as session:
-        name = session.value("reference.named_workflow", {"asked": asked})
+        name = session.value(f"reference.named_{kind}", {"asked": asked})
     if name is None:
-        raise NotFoundError(f"there is no workflow {asked!r}", hint="GET /api/workflows lists them")
+        raise NotFoundError(f"there is no {kind} {asked!r}", hint=f"GET /api/{kind}s lists them")
     return str(name)
 
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from api import create_app
-from api.server import config
+from api.server import Server
 from framehouse.config import Settings
 
 from .contract import Contract
@@ -26,7 +25,7 @@ def serving(app: FastAPI) -> Iterator[str]:
     """Run an application with uvicorn on a free port; its address."""
     ready = threading.Event()
 
-    class Server(uvicorn.Server):
+    class Announcing(Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             ready.set()
@@ -34,7 +33,7 @@ def serving(app: FastAPI) -> Iterator[str]:
     # The protocol by name, as framehouse serve has it: asyncio sends at once (TCP_NODELAY) on nothing else.
     with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
-        server = Server(config(app))
+        server = Announcing(app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

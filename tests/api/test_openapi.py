@@ -77,6 +77,7 @@ def test_the_paths_are_those_of_the_contract(document: dict[str, Any]) -> None:
         ("get", "/api/workflows"),
         ("get", "/api/workers"),
         ("get", "/api/projects"),
+        ("get", "/api/stream"),
         ("get", "/healthz"),
         ("get", "/readyz"),
         ("get", "/metrics"),
@@ -87,6 +88,20 @@ def test_the_body_of_events_is_the_event_contract(document: dict[str, Any]) -> N
     content = document["paths"]["/api/events"]["post"]["requestBody"]["content"]["application/json"]
     assert content["schema"]["anyOf"][0] == {"$ref": "#/components/schemas/Event"}
     assert set(document["components"]["schemas"]["Event"]["properties"]) == set(Event.model_fields)
+
+
+def test_the_stream_says_what_its_events_hold(document: dict[str, Any]) -> None:
+    answers = document["paths"]["/api/stream"]["get"]["responses"]
+    assert set(answers) >= {"200", "404", "422", "503"}
+    [(kind, told)] = answers["200"]["content"].items()
+    assert kind == "text/event-stream"
+    kinds = {
+        one["properties"]["event"]["const"]: one["properties"]["data"] for one in told["itemSchema"]["oneOf"]
+    }
+    assert {name: data["contentSchema"]["$ref"] for name, data in kinds.items()} == {
+        "written": "#/components/schemas/Written",
+        "resync": "#/components/schemas/Resync",
+    }
 
 
 @pytest.mark.parametrize("name", sorted(schemas.PUBLISHED))

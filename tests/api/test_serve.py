@@ -21,6 +21,7 @@ from framehouse.warehouse import Warehouse
 from framehouse.warehouse.maintain import backlog
 
 from .conftest import Event
+from .streams import heard
 
 PATIENCE_SECONDS = 120
 
@@ -191,6 +192,20 @@ def test_a_client_that_hangs_does_not_keep_it_from_stopping(run: Run, database_u
         hanging.sendall(head)
         assert httpx.get(f"http://{there.netloc}/healthz").status_code == 200
         assert service.end() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_open_streams_end_when_it_stops(run: Run, database_url: str, event: Event, number: int) -> None:
+    service = run("serve", "--port", "0", url=database_url)
+    base = address(service)
+    with heard(base) as one, heard(base, kind="queue") as other:
+        assert httpx.post(f"{base}/api/events", json=event()).status_code == 200
+        one.next()
+        assert service.end(number) == 0
+        assert [line for stream in (one, other) for line in stream.rest() if line] == []
+    # uvicorn says so when it has waited in vain for somebody to leave.
+    assert "graceful shutdown exceeded" not in service.text
+    assert "Traceback" not in service.text
 
 
 def test_a_port_in_use_is_one_sentence(run: Run, database_url: str) -> None:

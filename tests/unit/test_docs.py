@@ -23,6 +23,7 @@ from framehouse.events import Event, Stage
 from framehouse.metrics.quantities import WORK
 from framehouse.metrics.rollups import ROLLUPS, SOURCES
 from framehouse.units import UNITS
+from framehouse.warehouse.written import Written
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -207,6 +208,10 @@ def test_naming_lists_every_field_of_the_event_and_no_other() -> None:
 def test_naming_marks_the_required_fields() -> None:
     required = {name for name, field in Event.model_fields.items() if field.is_required()}
     assert set(re.findall(r"^\| \*\*`(\w+)`\*\* \|", NAMING, re.MULTILINE)) == required
+
+
+def test_naming_lists_what_is_told_of_a_batch() -> None:
+    assert first_column(section(NAMING, "## What is told of a batch")) == list(Written.model_fields)
 
 
 def test_naming_lists_every_unit_and_no_other() -> None:
