@@ -92,9 +92,6 @@ def workflow_trend(
     found = trend(
         warehouse, metric, window=window, grain=grain, zone_name=zone_name, where=where, moving=moving
     )
-    before = previous(window, grain, zone_name)
-    earlier = trend(warehouse, metric, window=before, grain=grain, zone_name=zone_name, where=where).total
-    is_known = found.total is not None and earlier
     return {
         "workflow": name,
         "metric": metric,
@@ -104,9 +101,9 @@ def workflow_trend(
         "moving": moving,
         "window": window,
         "value": found.total,
-        "previous_window": before,
-        "previous_value": earlier,
-        "change_ratio": found.total / earlier - 1 if is_known else None,  # type: ignore[operator]
+        "previous_window": found.previous_window,
+        "previous_value": found.previous_total,
+        "change_ratio": found.change_ratio,
         "points": [
             {
                 "start": point.window.start,

@@ -1,7 +1,7 @@
 """From a question about one source to its numbers: what the warehouse has, the plan, the rows that it gives."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,6 @@ from framehouse.metrics.compile import Query, histograms_query, metrics_query
 from framehouse.metrics.definitions import Metric
 from framehouse.metrics.plan import Built, Marks, Plan, State, plan
 from framehouse.metrics.quantiles import quantile
-from framehouse.metrics.quantities import Histogram
 from framehouse.metrics.question import Question
 from framehouse.metrics.rollups import NAMES, ROLLUPS, Rollup, Source
 from framehouse.metrics.table import Value
@@ -24,12 +23,21 @@ MOST_MARKS = 1000
 Filter = str | None | Sequence[str | None]
 
 
+Key = tuple[Value, ...]
+#: Which bins of a histogram are not empty, from 1, and how many each of those holds.
+Bins = tuple[Sequence[int], Sequence[int]]
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Values by name for each key (the bucket's start, if there is a grain, then the dimensions), in order."""
+    """Values by name for each key (the bucket's start, if there is a grain, then the dimensions), in order.
 
-    values: dict[tuple[Value, ...], dict[str, Value]]
+    `bins` has the histograms of the quantities whose quantiles were asked for, by key and quantity.
+    """
+
+    values: dict[Key, dict[str, Value]]
     plans: tuple[Plan, ...]
+    bins: Mapping[Key, Mapping[str, Bins]] = field(default_factory=dict)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -88,21 +96,26 @@ def answer(session: Session, question: Question, state: State, *, is_raw: bool =
 
     plans = [planned(question.parts())]
     found = _table(session, metrics_query(question, plans[0]), question)
+    bins: dict[Key, dict[str, Bins]] = {}
     if question.quantiles:
         plans.append(planned(question.histograms()))
-        bins = _table(session, histograms_query(question, plans[1]), question)
+        rows = _table(session, histograms_query(question, plans[1]), question)
+        bins = {
+            key: {q.name: (row[f"{q.name}_bins"], row[f"{q.name}_counts"]) for q in question.quantiles}
+            for key, row in rows.items()
+        }
         for key, values in found.items():
             for m in question.metrics:
                 if m.quantile is not None:
-                    values[m.name] = _quantile(m, values, bins.get(key, {}))
+                    values[m.name] = quantile_of(m, values, bins.get(key, {}))
     for m in question.metrics:
         if m.is_rate:
             for key, values in found.items():
                 values[m.name] = _per_hour(values[m.name], key, question)
-    return Answer(found, tuple(plans))
+    return Answer(found, tuple(plans), bins)
 
 
-def _per_hour(amount: float | None, key: tuple[Value, ...], question: Question) -> float | None:
+def _per_hour(amount: float | None, key: Key, question: Question) -> float | None:
     """An amount in an hour of its bucket, as far as that lies within the window."""
     window = question.window
     if question.grain is not None:
@@ -116,39 +129,35 @@ def _per_hour(amount: float | None, key: tuple[Value, ...], question: Question) 
     return None if amount is None or not hours else amount / hours
 
 
-def _table(session: Session, query: Query, question: Question) -> dict[tuple[Value, ...], dict[str, Any]]:
+def _table(session: Session, query: Query, question: Question) -> dict[Key, dict[str, Any]]:
     names, rows = session.table(query.text, query.params)
     count = len(question.by) + (question.grain is not None)
     return {_key(row[:count], question): dict(zip(names[count:], row[count:], strict=True)) for row in rows}
 
 
-def _key(key: tuple[Any, ...], question: Question) -> tuple[Value, ...]:
+def _key(key: tuple[Any, ...], question: Question) -> Key:
     if question.grain is None:
         return key
     return (first_instant(key[0], question.grain, zone(question.zone_name)), *key[1:])
 
 
-def _quantile(m: Metric, values: Mapping[str, Any], bins: Mapping[str, Any]) -> float | None:
+def quantile_of(m: Metric, values: Mapping[str, Any], bins: Mapping[str, Bins]) -> float | None:
+    """A quantile from the parts that frame it (`_NAME_count` and so on, as an answer has them) and the bins."""
     assert m.quantity is not None
     assert m.quantity.histogram is not None
     assert m.quantile is not None
     name = m.quantity.name
+    dense = [0] * (m.quantity.histogram.bins + 2)
+    for place, number in zip(*bins.get(name, ((), ())), strict=True):
+        dense[place - 1] = number
     return quantile(
         m.quantile,
-        _dense(m.quantity.histogram, bins.get(f"{name}_bins", ()), bins.get(f"{name}_counts", ())),
+        dense,
         m.quantity.histogram,
         count=values[f"_{name}_count"] or 0,
         low=values[f"_{name}_min"],
         high=values[f"_{name}_max"],
     )
-
-
-def _dense(histogram: Histogram, places: Sequence[int], counts: Sequence[int]) -> list[int]:
-    """Every bin's count, from those that have one and their places from 1."""
-    found = [0] * (histogram.bins + 2)
-    for place, number in zip(places, counts, strict=True):
-        found[place - 1] = number
-    return found
 
 
 def state_of(session: Session, window: Window) -> State:

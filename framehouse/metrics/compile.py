@@ -20,6 +20,7 @@ from framehouse.metrics.question import DIALECT, Question, names_in, parsed, par
 from framehouse.metrics.rollups import NAMES, Rollup, Source
 from framehouse.windows import Grain, Window
 
+_COVERED = "covered_seconds"
 _ORIGIN = "'2000-01-01 00:00:00+00'"
 
 
@@ -201,20 +202,22 @@ def _parts_from(shape: _Shape, relation: _Relation, number: int, parts: Mapping[
         columns.append(keys[-1].copy())
     for name, part in parts.items():
         columns.append(_as(_raw(part.raw), name) if relation.is_raw else exp.column(name))
-    conditions: list[exp.Expr] = [
-        exp.column(time) >= _instant(f"start_{number}"),
-        exp.column(time) < _instant(f"end_{number}"),
-    ]
+    edges = [(_instant(f"start_{number}"), _instant(f"end_{number}"))]
     if not relation.is_one_window:
+        edges.append((exp.column("opens_at", table="span"), exp.column("closes_at", table="span")))
+    rows: exp.Expr = exp.to_table(relation.name)
+    conditions: list[exp.Expr] = []
+    if relation.is_raw and shape.source.until:
+        rows = _clipped(shape.source, parts, edges)
+    else:
         conditions += [
-            exp.column(time) >= exp.column("opens_at", table="span"),
-            exp.column(time) < exp.column("closes_at", table="span"),
+            test for start, end in edges for test in (exp.column(time) >= start, exp.column(time) < end)
         ]
     conditions += [
         _among(shape.source.dimensions[dimension], dimension, has_values=has_values, has_none=has_none)
         for dimension, has_values, has_none in shape.where
     ]
-    select = exp.select(*columns, copy=False).from_(exp.to_table(relation.name), copy=False)
+    select = exp.select(*columns, copy=False).from_(rows, copy=False)
     if relation.is_raw and shape.source.unnested:
         select = select.join(_unnested(shape.source.unnested), copy=False)
     select = select.where(*conditions, copy=False)
@@ -232,6 +235,34 @@ def _parts_from(shape: _Shape, relation: _Relation, number: int, parts: Mapping[
     )
     spans.set("expressions", [exp.column(column.alias_or_name, table="computed") for column in columns])
     return spans.join(computed, join_type="cross", copy=False)
+
+
+def _clipped(
+    source: Source, parts: Mapping[str, Part], edges: Sequence[tuple[exp.Expr, exp.Expr]]
+) -> exp.Subquery:
+    """The rows of a source that last, as far as they lie within a window: their seconds are those within it."""
+    assert source.until is not None
+    needed = {column for part in parts.values() for column in names_in(part.raw)} | {source.time}
+    columns: list[exp.Expr] = [
+        exp.column(name) for name in sorted(needed | set(source.dimensions.values())) if name != _COVERED
+    ]
+    opens, closes = edges[-1]
+    covered = exp.func("least", exp.column(source.until), closes) - exp.func(
+        "greatest", exp.column(source.time), opens
+    )
+    seconds = exp.cast(exp.Extract(this=exp.var("epoch"), expression=exp.paren(covered)), "double precision")
+    inside = [
+        test
+        for start, end in edges
+        for test in (
+            # A row lies within a quarter hour, and so begins no longer than that before the window does.
+            exp.column(source.time) > start - _read("interval '15 minutes'"),
+            exp.column(source.time) < end,
+            exp.column(source.until) > start,
+        )
+    ]
+    clipped = exp.select(*columns, _as(seconds, _COVERED), copy=False)
+    return clipped.from_(source.table, copy=False).where(*inside, copy=False).subquery("clipped", copy=False)
 
 
 def _unnested(text: str) -> exp.Join:

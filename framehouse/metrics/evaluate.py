@@ -39,6 +39,30 @@ def merged(metric: Metric, rows: Iterable[Parts]) -> dict[str, float | None]:
 
 
 @cache
+def is_total(metric: Metric) -> bool:
+    """Whether a metric grows with what is counted: twice the same rows, twice the number. Means and extremes do not."""
+    return bool(metric.formula) and _degree(parsed(metric.formula), metric) == 1
+
+
+def _degree(node: exp.Expr, metric: Metric) -> float:
+    """With which power of the number of rows a formula grows."""
+    if isinstance(node, (exp.Paren, exp.Abs)):
+        return _degree(node.this, metric)
+    if isinstance(node, exp.Sqrt):
+        return _degree(node.this, metric) / 2
+    if isinstance(node, exp.Column):
+        return 1 if metric.source.part[node.name].merge in {Merge.COUNT, Merge.SUM} else 0
+    if isinstance(node, exp.Coalesce):
+        return _degree(node.this, metric)
+    if isinstance(node, exp.Binary):
+        left, right = _degree(node.this, metric), _degree(node.expression, metric)
+        if isinstance(node, exp.Mul):
+            return left + right
+        return left - right if isinstance(node, exp.Div) else max(left, right)
+    return 0
+
+
+@cache
 def _compiled(formula: str) -> _Compiled:
     return _compile(parsed(formula))
 

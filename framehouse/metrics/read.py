@@ -1,12 +1,14 @@
 """`metrics.read(...)`: the one way from a metric's name to numbers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from framehouse.errors import QueryError
 from framehouse.metrics.answers import Answer, Filter, answer, ids, sources_of, state_of, why_raw_of
 from framehouse.metrics.costs import costs
 from framehouse.metrics.definitions import Metric, metric
+from framehouse.metrics.provenance import Provenance, parts_told, provenance
 from framehouse.metrics.question import Question
 from framehouse.metrics.table import Column, Table, Value
 from framehouse.warehouse import Session, Warehouse
@@ -56,35 +58,100 @@ def read_in(
     is_raw: bool = False,
 ) -> Table:
     """`read`, in a snapshot that is open already, so that several answers are of one instant."""
-    # Asked for twice is asked for once.
-    wanted = tuple(metric(name) for name in dict.fromkeys([metrics] if isinstance(metrics, str) else metrics))
+    wanted, step = _metrics(metrics), _grain(grain)
+    reading = Reading(session, window=window, zone_name=zone_name, where=where)
+    return reading.table([m.name for m in wanted], by=by, grain=step, is_raw=is_raw)
+
+
+class Reading:
+    """Several questions about one window of one snapshot, in one zone, of the same rows; it knows what they rest on."""
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        window: Window,
+        zone_name: str | None = None,
+        where: Mapping[str, Filter] | None = None,
+    ) -> None:
+        """Raises QueryError for a zone that nobody knows, and names that nobody has."""
+        if zone_name is not None:
+            zone(zone_name)
+        self.session = session
+        self.window = window
+        self._state = state_of(session, window)
+        self._where = ids(session, where or {})
+        self._answers: list[Answer] = []
+        self.zone_name = zone_name or self._state.studio_zone
+
+    def table(
+        self,
+        metrics: str | Sequence[str],
+        *,
+        by: str | Sequence[str] = (),
+        grain: Grain | str | None = None,
+        is_raw: bool = False,
+    ) -> Table:
+        """Metrics by dimensions, per bucket of a grain."""
+        wanted, step = _metrics(metrics), _grain(grain)
+        dimensions = (by,) if isinstance(by, str) else tuple(dict.fromkeys(by))
+        groups: dict[tuple[str, tuple[tuple[str, str], ...], bool], list[Metric]] = {}
+        for m in wanted:
+            groups.setdefault((m.source.name, m.where, m.is_priced), []).append(m)
+        answers = []
+        for asked in groups.values():
+            found = self.answer(asked, by=dimensions, grain=step, is_raw=is_raw)
+            named = {
+                key: {m.name: values[m.general or m.name] for m in asked}
+                for key, values in found.values.items()
+            }
+            answers.append(Answer(named, found.plans))
+        return _joined(wanted, dimensions, step, answers)
+
+    def answer(
+        self,
+        metrics: Sequence[Metric],
+        *,
+        by: Sequence[str] = (),
+        grain: Grain | None = None,
+        is_raw: bool = False,
+    ) -> Answer:
+        """Metrics of one source, one score or stage, priced or not; a score's are named as those of any score."""
+        first = metrics[0]
+        question = Question(
+            first.source,
+            tuple(
+                metric(m.general) if m.general else m for m in metrics
+            ),  # a score's own name may be any text
+            tuple(by),
+            self.window,
+            grain,
+            self.zone_name,
+            {**self._where, **{k: (v,) if v in self._where.get(k, (v,)) else () for k, v in first.where}},
+        )
+        ask = costs if first.is_priced else answer
+        found = ask(self.session, question, self._state, is_raw=is_raw)
+        self._answers.append(found)
+        return found
+
+    def provenance(self, of: str = "attempt_count") -> Provenance:
+        """How many rows a metric is of, how fresh they are, and what all answers so far were read from."""
+        asked, wanted = tuple(self._answers), metric(of)
+        source = wanted.source
+        parts = [
+            Metric(part, "", formula=part, source=source, where=wanted.where) for part in parts_told(source)
+        ]
+        by = [source.kind] if source.kind and not wanted.where else []
+        told = provenance(self.answer(parts, by=by), source)
+        return replace(told, sources=sources_of(asked) or told.sources, why_raw=why_raw_of(asked))
+
+
+def _metrics(names: str | Sequence[str]) -> tuple[Metric, ...]:
+    """Asked for twice is asked for once."""
+    wanted = tuple(metric(name) for name in dict.fromkeys([names] if isinstance(names, str) else names))
     if not wanted:
         raise QueryError("no metric was asked for", hint='name some, such as ["attempt_count"]')
-    dimensions = (by,) if isinstance(by, str) else tuple(dict.fromkeys(by))
-    step = _grain(grain)
-    if zone_name is not None:
-        zone(zone_name)
-    state, chosen = state_of(session, window), ids(session, where or {})
-    groups: dict[tuple[str, tuple[tuple[str, str], ...], bool], list[Metric]] = {}
-    for m in wanted:
-        groups.setdefault((m.source.name, m.where, m.is_priced), []).append(m)
-    answers = []
-    for (_, own, is_priced), asked in groups.items():
-        question = Question(
-            asked[0].source,
-            tuple(metric(m.general or m.name) for m in asked),  # a score's own name may be any text
-            dimensions,
-            window,
-            step,
-            zone_name or state.studio_zone,
-            {**chosen, **{k: (v,) if v in chosen.get(k, (v,)) else () for k, v in own}},
-        )
-        found = (costs if is_priced else answer)(session, question, state, is_raw=is_raw)
-        named = {
-            key: {m.name: values[m.general or m.name] for m in asked} for key, values in found.values.items()
-        }
-        answers.append(Answer(named, found.plans))
-    return _joined(wanted, dimensions, step, answers)
+    return wanted
 
 
 def _joined(

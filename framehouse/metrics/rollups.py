@@ -26,6 +26,7 @@ class Source:
     time         the column that says when
     dimensions   maps what people ask by to the column that holds it
     unnested     what each row is joined with laterally: a set-returning function with its alias and columns
+    until        where a row lasts: the column that says when it ended, less than a quarter hour after `time`
     marks        whose marks say which buckets were touched
     kind         the dimension without which numbers would mix what cannot be added up
     example      a metric of one such kind
@@ -40,6 +41,7 @@ class Source:
     unnested: str = ""
     kind: str | None = None
     example: str = ""
+    until: str | None = None
 
     @cached_property
     def part(self) -> dict[str, Part]:
@@ -139,6 +141,7 @@ HEARTBEATS = Source(
     dimensions={"worker": "worker_id"},
     parts=HEARTBEAT_PARTS,
     marks="heartbeats",
+    until="covered_to",
 )
 
 SOURCES = (ATTEMPTS, HEARTBEATS, SCORES, STAGES)

@@ -1,18 +1,21 @@
-"""Trends: a metric bucket by bucket, its moving average, and what changed since the bucket before.
+"""Trends: a metric bucket by bucket, its moving average, and what changed since the bucket and the period before.
 
-A moving average of a ratio is the ratio of the sums, not the mean of the ratios: every bucket weighs what it holds.
+A moving average of a ratio is the ratio of the sums, not the mean of the ratios, and that of a quantile is the quantile
+of all: every bucket weighs what it holds. Of a total, which grows with what is counted, it is the mean of the buckets.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from framehouse.errors import QueryError
-from framehouse.metrics.answers import Filter, read_parts
-from framehouse.metrics.definitions import Metric, metric
-from framehouse.metrics.evaluate import evaluate, merged
-from framehouse.metrics.provenance import Provenance, parts_told, provenance
+from framehouse.metrics.answers import Bins, Filter, quantile_of
+from framehouse.metrics.definitions import Metric, metric, quantile_parts
+from framehouse.metrics.evaluate import evaluate, is_total, merged
+from framehouse.metrics.provenance import Provenance
 from framehouse.metrics.question import names_in
+from framehouse.metrics.read import Reading
 from framehouse.units import Unit
 from framehouse.warehouse import Warehouse
 from framehouse.windows import Grain, Window, floor, following, starts, zone
@@ -28,7 +31,7 @@ class Point:
     value            None where nothing is known
     moving_average   of this bucket and those before it, as far as the question's own first bucket; from whole parts
     change_ratio     the value beside the one of the bucket before: 0.1 is 10 % more
-    count            attempts (or heartbeats) that the bucket holds
+    count            attempts (or scores, stages, heartbeats) that the bucket holds
     """
 
     window: Window
@@ -40,7 +43,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Trend:
-    """A metric over time, the same over all of the window, and what answered."""
+    """A metric over time, the same over all of the window and of the period before it, and what answered."""
 
     metric: str
     unit: Unit
@@ -48,8 +51,25 @@ class Trend:
     zone_name: str
     moving: int
     total: float | None
+    previous_window: Window
+    previous_total: float | None
     points: tuple[Point, ...]
     provenance: Provenance
+
+    @property
+    def change_ratio(self) -> float | None:
+        """What changed since the period before: 0.1 is 10 % more."""
+        return None if self.total is None or not self.previous_total else self.total / self.previous_total - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Bucket:
+    """What a bucket holds: how many rows, parts, bins of the histogram, or what was priced."""
+
+    span: Window
+    count: int
+    values: Mapping[str, Any]
+    bins: Mapping[str, Bins] = field(default_factory=dict)
 
 
 def trend(
@@ -64,54 +84,39 @@ def trend(
 ) -> Trend:
     """A metric in every bucket of a window, also in those that hold nothing.
 
-    The moving average spans `moving` buckets. Raises QueryError for a quantile, whose buckets cannot be added here, and
-    for more than 10,000 buckets.
+    The moving average spans `moving` buckets. Raises QueryError for what cannot be averaged over buckets, and for more
+    than 10,000 of them.
     """
     wanted = metric(name)
-    if not wanted.formula:
-        raise QueryError(
-            f"{name} has no trend with a moving average", hint="ask metrics.read for it by grain"
-        )
     if not 1 <= moving <= 366:
         raise QueryError(f"a moving average of {moving} buckets cannot be had", hint="1 to 366")
-    tz = zone(zone_name)
-    buckets = _buckets(window, grain, zone_name)
-    parts = sorted(names_in(wanted.formula))
-    counted = wanted.source.parts[0].name
-    with warehouse.session(is_snapshot=True) as session:
-        answer = read_parts(
-            session,
-            wanted.source,
-            [*parts, *parts_told(wanted.source)],
-            window=window,
-            grain=grain,
-            zone_name=zone_name,
-            where={**(where or {}), **dict(wanted.where)},
+    if wanted.is_priced and wanted.unit.dimension != "money":
+        raise QueryError(
+            f"{name} has no trend", hint="ask for gpu_cost, which is unknown where this is below 1"
         )
-    found = {key[0]: values for key, values in answer.values.items()}
-    rows: list[Mapping[str, float | None]] = [
-        _numbers(found.get(start, {}), [*parts, counted]) for start in buckets
-    ]
-    spans = [
-        Window(max(start, window.start), min(following(start, grain, tz), window.end)) for start in buckets
-    ]
+    starts_at, before = _starts(window, grain, zone_name), previous(window, grain, zone_name)
+    with warehouse.session(is_snapshot=True) as session:
+        reading = Reading(session, window=window, zone_name=zone_name, where=where)
+        buckets = _buckets(reading, wanted, grain, starts_at)
+        [whole] = reading.table(name)
+        told = reading.provenance(name)
+        [earlier] = Reading(session, window=before, zone_name=zone_name, where=where).table(name)
     points: list[Point] = []
-    for place, (row, span) in enumerate(zip(rows, spans, strict=True)):
-        first = max(0, place - moving + 1)
-        value = _value(wanted, [row], [span])
-        average = _value(wanted, rows[first : place + 1], spans[first : place + 1])
-        before = points[-1].value if points else None
-        change = None if value is None or not before else value / before - 1
-        points.append(Point(span, value, average, change, int(row[counted] or 0)))
+    for place, bucket in enumerate(buckets):
+        value = _value(wanted, [bucket])
+        average = _average(wanted, buckets[max(0, place - moving + 1) : place + 1])
+        last = points[-1].value if points else None
+        change = None if value is None or not last else value / last - 1
+        points.append(Point(bucket.span, value, average, change, bucket.count))
     return Trend(
-        name, wanted.unit, grain, zone_name, moving, _value(wanted, rows, spans), tuple(points),
-        provenance(answer, wanted.source),
+        name, wanted.unit, grain, zone_name, moving, _number(whole[name]), before, _number(earlier[name]),
+        tuple(points), told,
     )  # fmt: skip
 
 
 def previous(window: Window, grain: Grain, zone_name: str) -> Window:
     """The period before a window, of as many buckets: the days, weeks or months that come right before it."""
-    buckets, tz = _buckets(window, grain, zone_name), zone(zone_name)
+    buckets, tz = _starts(window, grain, zone_name), zone(zone_name)
     if not buckets:
         return Window(window.start, window.start)
     start = buckets[0]
@@ -120,7 +125,7 @@ def previous(window: Window, grain: Grain, zone_name: str) -> Window:
     return Window(start, buckets[0])
 
 
-def _buckets(window: Window, grain: Grain, zone_name: str) -> list[datetime]:
+def _starts(window: Window, grain: Grain, zone_name: str) -> list[datetime]:
     found: list[datetime] = []
     for start in starts(window, grain, zone(zone_name)):
         if len(found) == MOST_BUCKETS:
@@ -132,15 +137,68 @@ def _buckets(window: Window, grain: Grain, zone_name: str) -> list[datetime]:
     return found
 
 
-def _numbers(row: Mapping[str, object], parts: Sequence[str]) -> dict[str, float | None]:
-    return {part: float(value) if isinstance(value := row.get(part), int | float) else None for part in parts}
+def _buckets(reading: Reading, wanted: Metric, grain: Grain, starts_at: Sequence[datetime]) -> list[_Bucket]:
+    """Every bucket of the window, also those without rows."""
+    source, tz = wanted.source, zone(reading.zone_name)
+    counted = source.parts[0].name
+    asked = [counted, *sorted(names_in(wanted.formula))] if wanted.formula else [counted]
+    parts = [
+        Metric(part, "", formula=part, source=source, where=wanted.where) for part in dict.fromkeys(asked)
+    ]
+    if wanted.quantile is not None:
+        parts.append(wanted)
+    found = reading.answer(parts, grain=grain)
+    priced = reading.answer([wanted], grain=grain).values if wanted.is_priced else {}
+    buckets = []
+    for start in starts_at:
+        key = (start,)
+        values = {**found.values.get(key, {}), **priced.get(key, {})}
+        span = Window(max(start, reading.window.start), min(following(start, grain, tz), reading.window.end))
+        buckets.append(_Bucket(span, int(_number(values.get(counted)) or 0), values, found.bins.get(key, {})))
+    return buckets
 
 
-def _value(
-    wanted: Metric, rows: Sequence[Mapping[str, float | None]], spans: Sequence[Window]
-) -> float | None:
-    found = evaluate(wanted, merged(wanted, rows))
+def _value(wanted: Metric, buckets: Sequence[_Bucket]) -> float | None:
+    """The metric over all that some buckets hold together."""
+    if wanted.is_priced:
+        known = [_number(bucket.values.get(wanted.name)) for bucket in buckets if bucket.count]
+        return sum(one for one in known if one is not None) if known and None not in known else None
+    if wanted.quantile is not None:
+        return _quantile(wanted, buckets)
+    found = evaluate(wanted, merged(wanted, [_numbers(bucket, wanted) for bucket in buckets]))
     if not wanted.is_rate or found is None:
         return found
-    hours = sum((span.end - span.start) / timedelta(hours=1) for span in spans)
+    hours = sum((bucket.span.end - bucket.span.start) / timedelta(hours=1) for bucket in buckets)
     return found / hours if hours else None
+
+
+def _average(wanted: Metric, buckets: Sequence[_Bucket]) -> float | None:
+    found = _value(wanted, buckets)
+    is_summed = wanted.is_priced or (is_total(wanted) and not wanted.is_rate)
+    return found / len(buckets) if is_summed and found is not None else found
+
+
+def _quantile(wanted: Metric, buckets: Sequence[_Bucket]) -> float | None:
+    assert wanted.quantity is not None
+    name, (count, low, high) = wanted.quantity.name, quantile_parts(wanted.quantity)
+    frames = [bucket.values for bucket in buckets if bucket.values.get(f"_{count}")]
+    if not frames:
+        return None
+    bins: dict[int, int] = {}
+    for bucket in buckets:
+        for place, number in zip(*bucket.bins.get(name, ((), ())), strict=True):
+            bins[place] = bins.get(place, 0) + number
+    frame = {
+        f"_{count}": sum(values[f"_{count}"] for values in frames),
+        f"_{low}": min(values[f"_{low}"] for values in frames),
+        f"_{high}": max(values[f"_{high}"] for values in frames),
+    }
+    return quantile_of(wanted, frame, {name: (list(bins), list(bins.values()))})
+
+
+def _numbers(bucket: _Bucket, wanted: Metric) -> dict[str, float | None]:
+    return {part: _number(bucket.values.get(part)) for part in names_in(wanted.formula)}
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

@@ -32,6 +32,7 @@ MANY = 20  # every so many of the metrics, where all of them would take long
 OF_ATTEMPTS = [m.name for m in METRICS if m.source.name == "attempts"]
 WHOLE = Window(ERAS[0][0], ERAS[-1][1])
 EXACT = ("min_", "max_")
+EDGES = ("min", "max")
 
 
 @st.composite
@@ -126,20 +127,26 @@ def is_close(name: str, one: object, other: object, scale: float = 0.0) -> bool:
     assert isinstance(other, float)
     if name.startswith("sd_"):
         return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-6 * scale)
-    return math.isclose(one, other, rel_tol=1e-9)
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9 * scale)
 
 
 def agree_with_raw(warehouse: Warehouse, question: Asked, names: list[str]) -> None:
-    spreads = [f"max_{name.removeprefix('sd_')}" for name in names if name.startswith("sd_")]
-    wanted = list(dict.fromkeys([*names, *spreads]))
+    # Scores may be negative, so their mean may be small beside them, too.
+    of = {name: name.split("_", 1)[1] for name in names if name.startswith("sd_") or name == "avg_score"}
+    wanted = list(
+        dict.fromkeys([*names, *(f"{edge}_{quantity}" for quantity in of.values() for edge in EDGES)])
+    )
     cells = by_key(read(warehouse, wanted, question), question)
     raw = by_key(read(warehouse, wanted, question, is_raw=True), question)
     assert cells.keys() == raw.keys()
     for key, row in raw.items():
         for name in wanted:
-            largest = row.get(f"max_{name.removeprefix('sd_')}") or 0.0
-            assert isinstance(largest, float | int)
-            assert is_close(name, row[name], cells[key][name], largest), (
+            scale = (
+                max((abs(row[f"{edge}_{of[name]}"] or 0.0) for edge in EDGES), default=0.0)
+                if name in of
+                else 0.0
+            )  # type: ignore[arg-type]
+            assert is_close(name, row[name], cells[key][name], scale), (
                 key,
                 name,
                 row[name],

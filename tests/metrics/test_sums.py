@@ -147,9 +147,9 @@ def test_heartbeats_are_counted_once_and_as_raw(studio: Warehouse, grain: Grain 
             one, other = cell[name], raw[name]
             assert (one is None) == (other is None)
             assert one is None or math.isclose(one, other, rel_tol=1e-9)  # type: ignore[arg-type]
-    # Two days of three workers. A span counts where it begins, so up to a quarter hour at the edge is in or out.
+    # Two days of three workers, of which the window leaves out the first seven minutes.
     hours = total([row[name] for row in answers[0] for name in STATES])
-    assert 3 * 48 - 3 * 0.25 <= hours <= 3 * 48
+    assert math.isclose(hours, 3 * 48 - 3 * 7 / 60, rel_tol=1e-9)
 
 
 def test_questions_of_both_sources_are_one_answer(studio: Warehouse) -> None:

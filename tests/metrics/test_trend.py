@@ -11,12 +11,13 @@ from framehouse import metrics
 from framehouse.errors import QueryError
 from framehouse.metrics import METRICS
 from framehouse.metrics.answers import read_parts
-from framehouse.metrics.evaluate import evaluate, merged
+from framehouse.metrics.evaluate import evaluate, is_total, merged
 from framehouse.metrics.question import names_in
 from framehouse.metrics.rollups import ATTEMPTS, HEARTBEATS, Source
 from framehouse.metrics.trend import Trend, previous, trend
 from framehouse.warehouse import Warehouse
 from framehouse.warehouse.maintain import maintain
+from framehouse.warehouse.rates import Rate, set_rate
 from framehouse.windows import Grain, Window
 from tests.builders import event, store
 from tests.conftest import TestServer
@@ -110,6 +111,66 @@ def test_counts_of_empty_days_are_zero_and_rates_are_by_the_clock(studio: Wareho
     assert found.total == pytest.approx(108 / 240)
 
 
+def test_the_moving_average_of_a_total_is_the_mean_of_the_buckets(studio: Warehouse) -> None:
+    found = asked(studio, "succeeded_count", moving=2)
+    assert [point.moving_average for point in found.points[:5]] == [12, 12, 12, 6, 6]
+    assert found.total == 108
+    hours = asked(studio, "wall_hours", moving=2)
+    assert hours.points[1].moving_average == pytest.approx((12 * 10 + 12 * 20) / 3600 / 2)
+
+
+TOTALS = {"attempt_count", "gpu_hours", "energy_kwh", "stage_hours", "idle_hours", "score_count", "output_gb"}
+MEANS = {"avg_wall_seconds", "sd_wall_seconds", "max_rtf", "cold_ratio", "avg_rtf", "wasted_gpu_ratio"}
+
+
+@pytest.mark.parametrize("name", sorted(TOTALS | MEANS))
+def test_totals_are_told_from_means(name: str) -> None:
+    assert is_total(metrics.metric(name)) is (name in TOTALS)
+
+
+def test_quantiles_move_over_whole_histograms(studio: Warehouse) -> None:
+    found = asked(studio, "p90_wall_seconds", moving=3)
+    assert found.points[0].value == pytest.approx(10, rel=0.01)
+    assert found.points[3].value is None
+    assert found.points[4].moving_average == pytest.approx(50, rel=0.01)
+    assert found.points[9].moving_average == pytest.approx(100, rel=0.01)
+    for place in (4, 9):
+        span = Window(found.points[place - 2].window.start, found.points[place].window.end)
+        [whole] = metrics.read(studio, "p90_wall_seconds", window=span, where={"workflow": "portrait"})
+        assert found.points[place].moving_average == whole["p90_wall_seconds"]
+    [whole] = metrics.read(
+        studio, "p90_wall_seconds", window=Window(MONDAY, MONDAY + timedelta(days=10)),
+        where={"workflow": "portrait"},
+    )  # fmt: skip
+    assert found.total == whole["p90_wall_seconds"]
+
+
+def test_costs_and_scores_have_trends(database_url: str) -> None:
+    with Warehouse(database_url) as warehouse:
+        set_rate(warehouse, Rate("L40S", MONDAY, 2.0, "EUR"))
+        store(warehouse, [
+            event(
+                finished_at=(MONDAY + timedelta(days=day, hours=12)).isoformat(), gpu_seconds=3600.0 * (day + 1),
+                host={"gpu_model": "L40S"}, quality_scores={"likeness": 0.5 + day / 10},
+            )
+            for day in (-1, 0, 1, 3)
+        ])  # fmt: skip
+        window = Window(MONDAY, MONDAY + timedelta(days=4))
+        cost, likeness = (
+            trend(warehouse, name, window=window, grain=Grain.DAY, zone_name="UTC", moving=2)
+            for name in ("gpu_cost", "avg_likeness_score")
+        )
+    assert [point.value for point in cost.points] == [2, 4, None, 8]
+    assert [point.moving_average for point in cost.points] == [2, 3, 2, 4]
+    assert (cost.total, cost.previous_total) == (14, 0)
+    assert [point.count for point in likeness.points] == [1, 1, 0, 1]
+    assert [point.value for point in likeness.points] == pytest.approx([0.5, 0.6, None, 0.8])
+    assert likeness.points[1].moving_average == pytest.approx(0.55)
+    assert (likeness.total, likeness.previous_total) == pytest.approx((1.9 / 3, 0.4))
+    assert likeness.change_ratio == pytest.approx(1.9 / 3 / 0.4 - 1)
+    assert likeness.provenance.count == 3
+
+
 def test_the_period_before_has_as_many_buckets() -> None:
     def at(text: str) -> datetime:
         return datetime.fromisoformat(text)
@@ -123,7 +184,7 @@ def test_the_period_before_has_as_many_buckets() -> None:
 
 def test_what_has_no_trend_is_said(studio: Warehouse) -> None:
     with pytest.raises(QueryError, match="no trend"):
-        asked(studio, "p90_wall_seconds")
+        asked(studio, "priced_gpu_ratio")
     with pytest.raises(QueryError, match="0 buckets"):
         asked(studio, "avg_wall_seconds", moving=0)
     window = Window(MONDAY - timedelta(days=400), MONDAY)
