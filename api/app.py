@@ -8,14 +8,31 @@ from starlette.concurrency import run_in_threadpool
 
 from api import docs, problems, schemas
 from api.middleware import Watch
-from api.routes import attempts, estimates, ingest, performance, quarantine, reference, service, stream
+from api.routes import (
+    attempts,
+    estimates,
+    ingest,
+    performance,
+    quarantine,
+    reference,
+    reports,
+    service,
+    stream,
+)
 from api.services import Services
 from framehouse import __version__, embedded
 from framehouse.config import Settings
 from framehouse.config import settings as process_settings
 
 _INGEST = (ingest.router, quarantine.router)
-_READING = (estimates.router, performance.router, attempts.router, reference.router, stream.router)
+_READING = (
+    estimates.router,
+    performance.router,
+    reports.router,
+    attempts.router,
+    reference.router,
+    stream.router,
+)
 
 _DESCRIPTION = """\
 Metrics of every job attempt, rolled up, compared, and estimated before you submit.

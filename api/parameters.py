@@ -1,15 +1,21 @@
 """Query parameters that several routes share: a time zone, a window, what is kept of it."""
 
-from collections.abc import Callable
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, TypeVar
 from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Query
 from pydantic import AfterValidator
 
-from framehouse.events import Instant, Name
+from framehouse.errors import ContractError, Problem
+from framehouse.events import Instant, Name, Outcome
+from framehouse.warehouse import Warehouse, reference
 from framehouse.windows import Window
+
+T = TypeVar("T")
 
 
 def _is_zone(name: str) -> str:
@@ -39,3 +45,79 @@ def window_of(length: timedelta, *, ahead: timedelta = timedelta()) -> Callable[
 
 
 Month = Annotated[Window, Depends(window_of(timedelta(days=30)))]
+
+
+#: How a filter names attempts that have none of a dimension.
+NONE = "-"
+Names = Annotated[
+    list[Name] | None, Query(max_length=50, description="Names or ids, repeated; `-` for none given; all.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the query asks for: a window, a zone (None: the studio's), and what is kept of it, by name."""
+
+    window: Window
+    zone_name: str | None
+    filters: Mapping[str, Sequence[str | None]]
+
+    def where(self, warehouse: Warehouse) -> dict[str, list[str | None]]:
+        """The filters, with names for ids. Raises NotFoundError."""
+        return {
+            dimension: [
+                reference.named(warehouse, dimension, name).name if name and dimension in _WITH_IDS else name
+                for name in names
+            ]
+            for dimension, names in self.filters.items()
+        }
+
+
+_WITH_IDS = {"project", "tier", "workflow", "worker"}
+
+
+def _asked(
+    window: Month,
+    tz: Zone | None = None,
+    project: Names = None,
+    tier: Names = None,
+    workflow: Names = None,
+    worker: Names = None,
+    gpu_model: Names = None,
+    outcome: Annotated[list[Outcome] | None, Query(max_length=3)] = None,
+) -> Asked:
+    given = {
+        "project": project,
+        "tier": tier,
+        "workflow": workflow,
+        "worker": worker,
+        "gpu_model": gpu_model,
+        "outcome": [str(one) for one in outcome] if outcome else None,
+    }
+    filters = {
+        dimension: [None if name == NONE else name for name in names]
+        for dimension, names in given.items()
+        if names
+    }
+    return Asked(window, tz, filters)
+
+
+Wanted = Annotated[Asked, Depends(_asked)]
+
+
+def paged(rows: Sequence[T], cursor: str | None, limit: int) -> tuple[Sequence[T], str | None]:
+    """One page of rows that are known at once, and the cursor of the next. Raises ContractError."""
+    start = 0
+    if cursor is not None:
+        try:
+            start = int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii"))
+        except (ValueError, UnicodeError):
+            start = -1
+        if start < 0 or start > 2**31:
+            raise ContractError(
+                "the cursor is not one of this list's",
+                [Problem("cursor", "not a cursor", "next_cursor of the page before, or none")],
+            )
+    end = start + limit
+    following = base64.urlsafe_b64encode(str(end).encode()).decode().rstrip("=")
+    return rows[start:end], following if end < len(rows) else None

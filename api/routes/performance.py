@@ -1,12 +1,14 @@
 """Performance: comparisons, trends, rankings. Every answer says what it rests on."""
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
 from api import performance as wire
-from api.parameters import Month, Zone
+from api.formats import TABLES, Wished, told
+from api.parameters import Month, Wanted, Zone
 from api.problems import documented
 from api.services import Here
 from framehouse.errors import QueryError
@@ -22,7 +24,15 @@ from framehouse.windows import Grain, Window
 
 router = APIRouter(prefix="/api/performance", tags=["performance"])
 
-Metrics = Annotated[list[Name], Query(alias="metric", max_length=12, description="Quantities to compare.")]
+Metrics = Annotated[
+    list[Name] | None,
+    Query(
+        alias="metric",
+        max_length=12,
+        description="Quantities to compare, such as wall_seconds_per_segment or likeness_score; without any, what a"
+        " unit of work takes and the scores that all have.",
+    ),
+]
 Workflow = Annotated[Name, Path(alias="id", description="A workflow's name or id.")]
 
 
@@ -30,16 +40,17 @@ Workflow = Annotated[Name, Path(alias="id", description="A workflow's name or id
     "/comparison",
     summary="Compare workflows, or one workflow in two periods or at two tiers",
     response_model=wire.ComparisonAnswer,
-    responses=documented(404, 422, 503),
+    responses={**documented(404, 410, 422, 503), **TABLES},
 )
 def comparison(
     here: Here,
+    form: Wished,
     window: Month,
     workflows: Annotated[
         list[Name],
         Query(description="Names or ids, comma-separated or repeated.", min_length=1, max_length=MOST_SIDES),
     ],
-    metric: Metrics = list(QUANTITIES),  # noqa: B006 - FastAPI copies it
+    metric: Metrics = None,
     tier: Annotated[
         list[Name] | None, Query(description="One tier for all, or with one workflow the tiers to compare.")
     ] = None,
@@ -52,54 +63,55 @@ def comparison(
         ),
     ] = None,
     tz: Zone | None = None,
-) -> dict[str, Any]:
+) -> Any:
     """Like for like: on the same tiers and workers where both have enough of those in common, and with an interval that
     holds for everything in the answer together. No clear difference is an answer."""
     warehouse = here.warehouse()
-    names = [reference.workflow_named(warehouse, one) for one in _split(workflows)]
+    names = [reference.named(warehouse, "workflow", one).name for one in _split(workflows)]
     sides = _sides(warehouse, names, _split(tier or []), window, compare_with, tz)
-    found = compare(warehouse, sides, quantities=list(dict.fromkeys(metric)))
-    return {
+    found = compare(warehouse, sides, quantities=list(dict.fromkeys(metric)) if metric else None)
+    answer = {
         "sides": sides,
         "level_ratio": found.level,
         "sentences": found.sentences,
         "differences": [_difference(one) for one in found.compared],
-        "changes": _changes(warehouse, names, sides, metric),
+        "changes": _changes(warehouse, names, sides, metric or QUANTITIES),
         "provenance": found.provenance,
     }
+    return told(form, wire.ComparisonAnswer, answer, "differences")
 
 
 @router.get(
     "/workflow/{id}/trend",
     summary="A metric of a workflow over time",
     response_model=wire.TrendAnswer,
-    responses=documented(404, 422, 503),
+    responses={**documented(404, 410, 422, 503), **TABLES},
 )
 def workflow_trend(
     here: Here,
     workflow: Workflow,
-    window: Month,
+    asked: Wanted,
+    form: Wished,
     metric: Name = "avg_time_per_frame_ms",
     grain: Grain = Grain.DAY,
     moving: Annotated[int, Query(ge=1, le=366, description="Buckets of the moving average.")] = MOVING,
-    tier: Name | None = None,
-    tz: Zone | None = None,
-) -> dict[str, Any]:
-    """Hours, days, weeks or months of any time zone (the studio's, unless another is named), and the period before."""
+) -> Any:
+    """Hours, days, weeks or months of any time zone (the studio's, unless another is named), and the period before. As
+    a table: the points."""
     warehouse = here.warehouse()
-    name, zone_name = reference.workflow_named(warehouse, workflow), tz or studio_zone(warehouse)
-    where = _where(name, tier)
+    name = reference.named(warehouse, "workflow", workflow).name
+    zone_name, where = asked.zone_name or studio_zone(warehouse), {**asked.where(warehouse), "workflow": name}
     found = trend(
-        warehouse, metric, window=window, grain=grain, zone_name=zone_name, where=where, moving=moving
+        warehouse, metric, window=asked.window, grain=grain, zone_name=zone_name, where=where, moving=moving
     )
-    return {
+    answer = {
         "workflow": name,
         "metric": metric,
         "unit": found.unit.label or found.unit.suffix,
         "grain": grain,
         "tz": zone_name,
         "moving": moving,
-        "window": window,
+        "window": asked.window,
         "value": found.total,
         "previous_window": found.previous_window,
         "previous_value": found.previous_total,
@@ -117,29 +129,25 @@ def workflow_trend(
         ],
         "provenance": found.provenance,
     }
+    return told(form, wire.TrendAnswer, answer, "points")
 
 
 @router.get(
     "/workers/comparison",
     summary="Rank workers on the same work",
     response_model=wire.RankingAnswer,
-    responses=documented(404, 422, 503),
+    responses={**documented(404, 410, 422, 503), **TABLES},
 )
 def workers_comparison(
-    here: Here,
-    window: Month,
-    metric: Name = "wall_seconds_per_segment",
-    workflow: Annotated[Name | None, Query(description="A name or id.")] = None,
-    tier: Name | None = None,
-) -> dict[str, Any]:
+    here: Here, asked: Wanted, form: Wished, metric: Name = "wall_seconds_per_segment"
+) -> Any:
     """By what each takes for the same workflow and tier, the fastest first; equals share a rank."""
     warehouse = here.warehouse()
-    where = _where(reference.workflow_named(warehouse, workflow) if workflow else None, tier)
-    found, provenance = rank_workers(warehouse, metric, window=window, where=where)
-    return {
+    found, provenance = rank_workers(warehouse, metric, window=asked.window, where=asked.where(warehouse))
+    answer = {
         "metric": metric,
         "level_ratio": LEVEL,
-        "window": window,
+        "window": asked.window,
         "workers": [
             {
                 "worker": one.worker,
@@ -155,6 +163,7 @@ def workers_comparison(
         ],
         "provenance": provenance,
     }
+    return told(form, wire.RankingAnswer, answer, "workers")
 
 
 def _split(names: list[str]) -> list[str]:
@@ -197,7 +206,7 @@ def _sides(
 
 
 def _changes(
-    warehouse: Warehouse, names: list[str], sides: list[Side], metrics: list[str]
+    warehouse: Warehouse, names: list[str], sides: list[Side], metrics: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Where one workflow is compared with itself: when it jumped."""
     if len(names) > 1 or "tier" in sides[0].where:

@@ -64,6 +64,6 @@ def _wanted(here: Services, kinds: list[WrittenKind], workflows: list[str], work
     """What is asked for, by name. Raises NotFoundError."""
     return Wanted(
         frozenset(kinds),
-        frozenset(reference.workflow_named(here.warehouse(), asked) for asked in workflows),
-        frozenset(reference.worker_named(here.warehouse(), asked) for asked in workers),
+        frozenset(reference.named(here.warehouse(), "workflow", asked).name for asked in workflows),
+        frozenset(reference.named(here.warehouse(), "worker", asked).name for asked in workers),
     )

@@ -45,6 +45,7 @@ class Unclear(StrEnum):
     """Why there is no difference to tell."""
 
     NOTHING_ALIKE = "nothing_alike"  # no stratum that both have
+    NOT_POSITIVE = "not_positive"  # too many values are 0 or below, of which there are no proportions
     TOO_FEW_SAMPLES = "too_few_samples"  # nothing says how far the samples scatter
 
 

@@ -10,11 +10,13 @@ from itertools import combinations
 
 from framehouse.errors import QueryError
 from framehouse.metrics.answers import Filter
-from framehouse.metrics.changes import Change, Day, changes
-from framehouse.metrics.compare import LEVEL, Difference, difference_by_day
-from framehouse.metrics.definitions import Better, metric
-from framehouse.metrics.histories import histories, quantity_of
+from framehouse.metrics.changes import Change, changes
+from framehouse.metrics.compare import LEVEL, Difference, Unclear, difference_by_day
+from framehouse.metrics.definitions import Better
+from framehouse.metrics.histories import History, compared, histories
 from framehouse.metrics.provenance import Provenance, together
+from framehouse.metrics.read import Reading
+from framehouse.metrics.rollups import ROLLUPS
 from framehouse.metrics.sentences import Finding, sentence
 from framehouse.warehouse import Session, Warehouse
 from framehouse.windows import Window
@@ -29,7 +31,10 @@ QUANTITIES = (
 _STRATA = (("tier", "worker"), ("tier",), ())
 #: Of each side, that has to be alike before a finer adjustment is used.
 _ENOUGH = 0.5
+#: Of a side's values, that may be 0 or below and so be left out.
+_NOT_POSITIVE = 0.01
 MOST_SIDES = 12
+MOST_SCORES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ class Compared:
     @property
     def is_better(self) -> bool | None:
         """Whether the second is the better one, as far as it differs; None where neither way is."""
-        better, ratio = metric(f"avg_{self.quantity}").better, self.difference.ratio
+        better, ratio = compared(self.quantity).better, self.difference.ratio
         if ratio is None or better is Better.NEITHER:
             return None
         return (ratio < 1) is (better is Better.LOWER)
@@ -77,20 +82,25 @@ def compare(
     warehouse: Warehouse,
     sides: Sequence[Side],
     *,
-    quantities: Sequence[str] = QUANTITIES,
+    quantities: Sequence[str] | None = None,
     level: float = LEVEL,
 ) -> Comparison:
-    """Compare each pair of sides in each quantity, all as of one instant.
+    """Compare each pair of sides in each quantity, all as of one instant; without any, in what a unit of work takes and
+    in the scores that all sides have.
 
     Raises QueryError for fewer than two sides or more than 12, equal labels, and quantities that cannot be compared.
     """
-    _check(sides, quantities)
+    _check(sides, quantities if quantities is not None else QUANTITIES)
     pairs = list(combinations(sides, 2))
-    count = len(pairs) * len(quantities)
     found = []
     with warehouse.session(is_snapshot=True) as session:
+        if quantities is None:
+            quantities = [*QUANTITIES, *_scores_of_all(session, sides)]
+        count = len(pairs) * len(quantities)
+        read: list[_Histories] = []
         for quantity in quantities:
             days: _Histories = {}
+            read.append(days)
             for first, second in pairs:
                 found.append(_pair(session, quantity, first, second, days, count, level))
     sentences = [
@@ -105,7 +115,18 @@ def compare(
         )
         for one, other in pairs
     ]
-    return Comparison(tuple(found), tuple(sentences), _rests_on(days, sides), level)
+    return Comparison(tuple(found), tuple(sentences), _rests_on(read, sides), level)
+
+
+def _scores_of_all(session: Session, sides: Sequence[Side]) -> list[str]:
+    """The scores that every side has, those first that are given most often."""
+    counts: list[dict[str, int]] = []
+    for side in sides:
+        rows = Reading(session, window=side.window, where=side.where).table("score_count", by="score")
+        counts.append({str(row["score"]): row["score_count"] for row in rows if row["score_count"]})  # type: ignore[misc]
+    common = set(counts[0]).intersection(*counts[1:])
+    often = sorted(common, key=lambda name: (-min(one[name] for one in counts), name))
+    return [f"{name}_score" for name in often[:MOST_SCORES]]
 
 
 def changes_of(
@@ -119,11 +140,11 @@ def changes_of(
     """When something changed for what `where` names (usually a workflow): the jumps of its days, like for like."""
     with warehouse.session(is_snapshot=True) as session:
         days, provenance = _days(session, quantity, Side("", window, where), ("tier",), zone_name)
-    return changes(days), provenance
+    return changes(days.days), provenance
 
 
 #: A side's days, cut by some strata, and what they rest on.
-_Histories = dict[tuple[str, tuple[str, ...]], tuple[list[Day], Provenance]]
+_Histories = dict[tuple[str, tuple[str, ...]], tuple[History, Provenance]]
 
 
 def _check(sides: Sequence[Side], quantities: Sequence[str]) -> None:
@@ -134,7 +155,7 @@ def _check(sides: Sequence[Side], quantities: Sequence[str]) -> None:
     if not quantities:
         raise QueryError("no quantity was asked for", hint=f"name some, such as {QUANTITIES[0]}")
     for quantity in quantities:
-        quantity_of(quantity)
+        compared(quantity)
 
 
 def _pair(
@@ -152,16 +173,20 @@ def _pair(
         for dimension in {*first.where, *second.where}
         if first.where.get(dimension) != second.where.get(dimension)
     }
-    options = dict.fromkeys(tuple(d for d in strata if d not in differing) for strata in _STRATA)
+    options = dict.fromkeys(
+        tuple(d for d in strata if d not in differing) for strata in _STRATA if _are_kept(strata, quantity)
+    )
     best: Compared | None = None
     for strata in options:
         for side in (first, second):
             if (side.label, strata) not in days:
                 days[side.label, strata] = _days(session, quantity, side, strata)
+        both = [days[side.label, strata][0] for side in (first, second)]
+        if any(one.nonpositive_count > _NOT_POSITIVE * one.count for one in both):
+            told = Difference(None, left_out=(both[0].count, both[1].count), reason=Unclear.NOT_POSITIVE)
+            return Compared(quantity, first.label, second.label, told, ())
         told = difference_by_day(
-            *([day.sums for day in days[side.label, strata][0]] for side in (first, second)),
-            comparisons=count,
-            level=level,
+            *([day.sums for day in one.days] for one in both), comparisons=count, level=level
         )
         compared = Compared(quantity, first.label, second.label, told, strata)
         if _alike(told) >= _ENOUGH:
@@ -170,6 +195,13 @@ def _pair(
             best = compared
     assert best is not None
     return best
+
+
+def _are_kept(strata: tuple[str, ...], quantity: str) -> bool:
+    """Whether rollups keep a quantity by these dimensions: raw rows of a month are too many to cut finely."""
+    source = compared(quantity).source
+    parts = frozenset({source.parts[0].name})
+    return any(r.source is source and r.has(frozenset({"workflow", *strata}), parts) for r in ROLLUPS)
 
 
 def _alike(told: Difference) -> float:
@@ -183,7 +215,7 @@ def _alike(told: Difference) -> float:
 
 def _days(
     session: Session, quantity: str, side: Side, strata: tuple[str, ...], zone_name: str | None = None
-) -> tuple[list[Day], Provenance]:
+) -> tuple[History, Provenance]:
     found, provenance = histories(
         session,
         quantity,
@@ -195,13 +227,13 @@ def _days(
     )
     if len(found) > 1:
         raise QueryError(f"{side.label!r} is of several workflows", hint="name one workflow for each side")
-    return next(iter(found.values()), []), provenance
+    return next(iter(found.values()), History()), provenance
 
 
-def _rests_on(days: _Histories, sides: Sequence[Side]) -> Provenance:
-    """Each side once, however finely it was cut."""
-    read = {
-        side.label: [told for (label, _), (_, told) in days.items() if label == side.label] for side in sides
-    }
-    whole = together(told[0] for told in read.values() if told)
-    return replace(whole, sources=together(one for told in read.values() for one in told).sources)
+def _rests_on(read: Sequence[_Histories], sides: Sequence[Side]) -> Provenance:
+    """What each side has of the first quantity, once, however finely it was cut; and all that was read."""
+    of_sides = [
+        next(told for (label, _), (_, told) in read[0].items() if label == side.label) for side in sides
+    ]
+    every = together(told for days in read for _, told in days.values())
+    return replace(together(of_sides), sources=every.sources, why_raw=every.why_raw)

@@ -115,6 +115,11 @@ def _family(q: Quantity, source: Source = ATTEMPTS) -> list[Metric]:
     return found
 
 
+def _hours_of(state: str) -> str:
+    """None of a state, where heartbeats tell of another, is 0; where none tells anything it is unknown."""
+    return f"coalesce({state}_seconds_sum, 0 * covered_seconds_sum) / 3600"
+
+
 METRICS: tuple[Metric, ...] = (
     Metric("attempt_count", "Attempts, however they ended.", "attempt_count"),
     Metric("job_count", "Jobs: attempts that were a job's first.", "first_attempt_count"),
@@ -163,14 +168,14 @@ METRICS: tuple[Metric, ...] = (
     ),
     *_family(STAGE, STAGES),
     Metric(
-        "generating_hours", "Hours in which workers generated.", "generating_seconds_sum / 3600", Better.HIGHER,
+        "generating_hours", "Hours in which workers generated.", _hours_of("generating"), Better.HIGHER,
         source=HEARTBEATS,
     ),
-    Metric("idle_hours", "Hours in which workers waited.", "idle_seconds_sum / 3600", Better.LOWER, source=HEARTBEATS),
-    Metric("offline_hours", "Hours in which workers were off.", "offline_seconds_sum / 3600", source=HEARTBEATS),
+    Metric("idle_hours", "Hours in which workers waited.", _hours_of("idle"), Better.LOWER, source=HEARTBEATS),
+    Metric("offline_hours", "Hours in which workers were off.", _hours_of("offline"), source=HEARTBEATS),
     Metric(
         "utilisation_ratio", "Generating among the hours that workers were on.",
-        "generating_seconds_sum / (covered_seconds_sum - coalesce(offline_seconds_sum, 0))", Better.HIGHER,
+        "coalesce(generating_seconds_sum, 0) / (covered_seconds_sum - coalesce(offline_seconds_sum, 0))", Better.HIGHER,
         source=HEARTBEATS,
     ),
 )  # fmt: skip

@@ -1,27 +1,53 @@
 """Histories out of a warehouse: what each group took, day by day and stratum by stratum, as sums of logarithms."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from framehouse.errors import QueryError
 from framehouse.metrics.answers import Answer, Filter, read_parts
 from framehouse.metrics.changes import Day
 from framehouse.metrics.compare import LogSums
+from framehouse.metrics.definitions import Metric, metric
 from framehouse.metrics.provenance import Provenance, parts_told, provenance
-from framehouse.metrics.quantities import QUANTITIES, Quantity
-from framehouse.metrics.rollups import ATTEMPTS
+from framehouse.metrics.quantities import QUANTITIES
 from framehouse.warehouse import Session
 from framehouse.windows import Grain, Window
 
 COMPARED = tuple(quantity.name for quantity in QUANTITIES if quantity.is_logged)
 
 
-def quantity_of(name: str) -> Quantity:
-    """A quantity whose logarithms are kept. Raises QueryError for any other name."""
-    for quantity in QUANTITIES:
-        if quantity.name == name and quantity.is_logged:
-            return quantity
-    raise QueryError(f"{name!r} cannot be compared", hint=f"one of: {', '.join(COMPARED)}")
+@dataclass(slots=True)
+class History:
+    """The days of a group, in order; and how many of its values are not above 0 and so have no logarithm."""
+
+    days: list[Day] = field(default_factory=list)
+    count: int = 0
+    nonpositive_count: int = 0
+
+
+@lru_cache(256)
+def compared(name: str) -> Metric:
+    """The mean of a quantity whose logarithms are kept, also of a score or stage (`likeness_score`, `sample_stage_ms`).
+
+    Raises QueryError for any other name.
+    """
+    try:
+        found = metric(f"avg_{name}")
+    except QueryError:
+        found = None
+    if (
+        found is None
+        or found.quantity is None
+        or not found.quantity.is_logged
+        or bool(found.source.kind) != bool(found.where)
+    ):
+        raise QueryError(
+            f"{name!r} cannot be compared",
+            hint=f"one of: {', '.join(COMPARED)}, or a score such as likeness_score",
+        )
+    return found
 
 
 def histories(
@@ -33,20 +59,26 @@ def histories(
     strata: Sequence[str],
     zone_name: str | None = None,
     where: Mapping[str, Filter] | None = None,
-) -> tuple[dict[str | None, list[Day]], Provenance]:
+) -> tuple[dict[str | None, History], Provenance]:
     """The days of each group (each value of the dimension `by`), stratified by other dimensions, in order.
 
-    Only what is positive has a logarithm and counts. Raises QueryError for a quantity or dimension that cannot be had.
+    Raises QueryError for a quantity or dimension that cannot be had.
     """
-    answer = _read(session, quantity, window, (by, *strata), where, Grain.DAY, zone_name)
-    found: dict[str | None, dict[datetime, dict[Hashable, LogSums]]] = {}
-    for (start, group, *key), values in answer.values.items():
-        if sums := _sums(values, quantity):
+    answer, provenance = _read(session, quantity, window, (by, *strata), where, Grain.DAY, zone_name)
+    found: dict[str | None, History] = {}
+    days: dict[str | None, dict[datetime, dict[Hashable, LogSums]]] = {}
+    for (start, named, *key), values in answer.values.items():
+        group, count = None if named is None else str(named), _count(values, quantity)
+        sums = _sums(values, quantity)
+        history = found.setdefault(group, History())
+        history.count += count
+        history.nonpositive_count += count - (sums.count if sums else 0)
+        if sums:
             assert isinstance(start, datetime)
-            days = found.setdefault(None if group is None else str(group), {})
-            days.setdefault(start, {})[tuple(key)] = sums
-    listed = {group: [Day(start, days[start]) for start in sorted(days)] for group, days in found.items()}
-    return listed, provenance(answer, ATTEMPTS)
+            days.setdefault(group, {}).setdefault(start, {})[tuple(key)] = sums
+    for group, of_group in days.items():
+        found[group].days = [Day(start, of_group[start]) for start in sorted(of_group)]
+    return found, provenance
 
 
 def totals(
@@ -59,12 +91,12 @@ def totals(
     where: Mapping[str, Filter] | None = None,
 ) -> tuple[dict[str, dict[Hashable, LogSums]], Provenance]:
     """Each group's strata over the whole window; groups without a name are left out."""
-    answer = _read(session, quantity, window, (by, *strata), where)
+    answer, provenance = _read(session, quantity, window, (by, *strata), where)
     found: dict[str, dict[Hashable, LogSums]] = {}
     for (group, *key), values in answer.values.items():
         if group is not None and (sums := _sums(values, quantity)):
             found.setdefault(str(group), {})[tuple(key)] = sums
-    return found, provenance(answer, ATTEMPTS)
+    return found, provenance
 
 
 def _read(
@@ -75,19 +107,29 @@ def _read(
     where: Mapping[str, Filter] | None,
     grain: Grain | None = None,
     zone_name: str | None = None,
-) -> Answer:
-    parts = [*_parts(quantity_of(quantity).name), *parts_told(ATTEMPTS)]
-    return read_parts(
-        session, ATTEMPTS, parts, window=window, by=by, grain=grain, zone_name=zone_name, where=where
+) -> tuple[Answer, Provenance]:
+    of = compared(quantity)
+    parts = [*_parts(quantity), *parts_told(of.source)]
+    every = {**(where or {}), **dict(of.where)}
+    answer = read_parts(
+        session, of.source, parts, window=window, by=by, grain=grain, zone_name=zone_name, where=every
     )
+    return answer, provenance(answer, of.source)
 
 
 def _parts(quantity: str) -> list[str]:
-    return [f"{quantity}_ln_{kind}" for kind in ("count", "sum", "sumsq")]
+    of = compared(quantity).quantity
+    assert of is not None
+    return [f"{of.name}_{kind}" for kind in ("count", "ln_count", "ln_sum", "ln_sumsq")]
+
+
+def _count(values: Mapping[str, object], quantity: str) -> int:
+    count = values[_parts(quantity)[0]]
+    return count if isinstance(count, int) else 0
 
 
 def _sums(values: Mapping[str, object], quantity: str) -> LogSums | None:
-    count, total, squares = (values[part] for part in _parts(quantity))
+    _, count, total, squares = (values[part] for part in _parts(quantity))
     if not count:
         return None
     assert isinstance(count, int)

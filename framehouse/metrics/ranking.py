@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from framehouse.errors import QueryError
 from framehouse.metrics.answers import Filter
 from framehouse.metrics.compare import LEVEL, MANY_STRATA, SMALLEST, LogSums
-from framehouse.metrics.histories import totals
+from framehouse.metrics.definitions import Better
+from framehouse.metrics.histories import compared, totals
 from framehouse.metrics.provenance import Provenance
 from framehouse.student import t_quantile
 from framehouse.warehouse import Warehouse
@@ -61,7 +63,15 @@ def rank_workers(
     where: Mapping[str, Filter] | None = None,
     level: float = LEVEL,
 ) -> tuple[list[Ranked], Provenance]:
-    """The workers of a window by what they take for the same workflow and tier, the fastest first."""
+    """The workers of a window by what they take for the same workflow and tier, the fastest first.
+
+    Raises QueryError for a quantity of which less is not better.
+    """
+    if compared(quantity).better is not Better.LOWER:
+        raise QueryError(
+            f"workers are not ranked by {quantity!r}",
+            hint="by what they take, such as wall_seconds_per_segment",
+        )
     with warehouse.session(is_snapshot=True) as session:
         found, provenance = totals(
             session, quantity, window=window, by="worker", strata=("workflow", "tier"), where=where

@@ -57,14 +57,30 @@ def _phrase(finding: Finding) -> tuple[str, str]:
     assert told.ratio is not None
     assert told.low is not None
     assert told.high is not None
-    more, less = next(
-        (forms for stem, forms in _PHRASES if finding.quantity.startswith(stem)),
-        (f"has {{}} more {finding.quantity}", f"has {{}} less {finding.quantity}"),
-    )
+    more, less = _forms(finding.quantity)
     low, high = sorted(abs(edge - 1) * 100 for edge in (told.low, told.high))
     form = more if told.ratio > 1 else less
     interval = f"({_number(low)}-{_number(high)} %, n = {sum(told.counts):,})"
     return form.format(f"{_number(abs(told.ratio - 1) * 100)} %"), interval
+
+
+def _forms(quantity: str) -> tuple[str, str]:
+    """How more and less of a quantity are said."""
+    if quantity.endswith("_score"):
+        name = _plain(quantity.removesuffix("_score"))
+        return f"scores {{}} higher on {name}", f"scores {{}} lower on {name}"
+    if quantity.endswith("_stage_ms"):
+        name = _plain(quantity.removesuffix("_stage_ms"))
+        return f"takes {{}} more time to {name}", f"takes {{}} less time to {name}"
+    return next(
+        (forms for stem, forms in _PHRASES if quantity.startswith(stem)),
+        (f"has {{}} more {quantity}", f"has {{}} less {quantity}"),
+    )
+
+
+def _plain(name: str) -> str:
+    # Braces would be places for numbers.
+    return name.replace("_", " ").replace("{", "(").replace("}", ")")
 
 
 def _number(percent: float) -> str:

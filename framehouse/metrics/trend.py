@@ -94,10 +94,10 @@ def trend(
         raise QueryError(
             f"{name} has no trend", hint="ask for gpu_cost, which is unknown where this is below 1"
         )
-    starts_at, before = _starts(window, grain, zone_name), previous(window, grain, zone_name)
+    spanned, before = spans(window, grain, zone_name), previous(window, grain, zone_name)
     with warehouse.session(is_snapshot=True) as session:
         reading = Reading(session, window=window, zone_name=zone_name, where=where)
-        buckets = _buckets(reading, wanted, grain, starts_at)
+        buckets = _buckets(reading, wanted, grain, spanned)
         [whole] = reading.table(name)
         told = reading.provenance(name)
         [earlier] = Reading(session, window=before, zone_name=zone_name, where=where).table(name)
@@ -125,6 +125,18 @@ def previous(window: Window, grain: Grain, zone_name: str) -> Window:
     return Window(start, buckets[0])
 
 
+def spans(window: Window, grain: Grain, zone_name: str) -> list[tuple[datetime, Window]]:
+    """Every bucket of a window: its first instant, and what the window has of it.
+
+    Raises QueryError where they are more than 10,000.
+    """
+    tz = zone(zone_name)
+    return [
+        (start, Window(max(start, window.start), min(following(start, grain, tz), window.end)))
+        for start in _starts(window, grain, zone_name)
+    ]
+
+
 def _starts(window: Window, grain: Grain, zone_name: str) -> list[datetime]:
     found: list[datetime] = []
     for start in starts(window, grain, zone(zone_name)):
@@ -137,9 +149,11 @@ def _starts(window: Window, grain: Grain, zone_name: str) -> list[datetime]:
     return found
 
 
-def _buckets(reading: Reading, wanted: Metric, grain: Grain, starts_at: Sequence[datetime]) -> list[_Bucket]:
+def _buckets(
+    reading: Reading, wanted: Metric, grain: Grain, spanned: Sequence[tuple[datetime, Window]]
+) -> list[_Bucket]:
     """Every bucket of the window, also those without rows."""
-    source, tz = wanted.source, zone(reading.zone_name)
+    source = wanted.source
     counted = source.parts[0].name
     asked = [counted, *sorted(names_in(wanted.formula))] if wanted.formula else [counted]
     parts = [
@@ -150,10 +164,9 @@ def _buckets(reading: Reading, wanted: Metric, grain: Grain, starts_at: Sequence
     found = reading.answer(parts, grain=grain)
     priced = reading.answer([wanted], grain=grain).values if wanted.is_priced else {}
     buckets = []
-    for start in starts_at:
+    for start, span in spanned:
         key = (start,)
         values = {**found.values.get(key, {}), **priced.get(key, {})}
-        span = Window(max(start, reading.window.start), min(following(start, grain, tz), reading.window.end))
         buckets.append(_Bucket(span, int(_number(values.get(counted)) or 0), values, found.bins.get(key, {})))
     return buckets
 

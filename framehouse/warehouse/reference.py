@@ -38,6 +38,14 @@ class Named:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The id and the name of something that has both."""
+
+    id: int
+    name: str
+
+
 class Kind(StrEnum):
     """What can be listed by name."""
 
@@ -100,22 +108,14 @@ def page(
     return rows[:limit], _cursor_at(rows[limit - 1].name) if len(rows) > limit else None
 
 
-def workflow_named(warehouse: Warehouse, asked: str) -> str:
-    """The name of a workflow, given its name or its id. Raises NotFoundError."""
-    return _named(warehouse, "workflow", asked)
-
-
-def worker_named(warehouse: Warehouse, asked: str) -> str:
-    """The name of a worker, given its name or its id. Raises NotFoundError."""
-    return _named(warehouse, "worker", asked)
-
-
-def _named(warehouse: Warehouse, kind: str, asked: str) -> str:
+def named(warehouse: Warehouse, dimension: str, asked: str) -> Identity:
+    """The workflow, worker, project or tier of a name, or else of an id. Raises NotFoundError."""
     with warehouse.session() as session:
-        name = session.value(f"reference.named_{kind}", {"asked": asked})
-    if name is None:
-        raise NotFoundError(f"there is no {kind} {asked!r}", hint=f"GET /api/{kind}s lists them")
-    return str(name)
+        found = session.records(Identity, f"reference.named_{dimension}", {"asked": asked})
+    if not found:
+        listed = "resolution-tiers" if dimension == "tier" else f"{dimension}s"
+        raise NotFoundError(f"there is no {dimension} {asked!r}", hint=f"GET /api/{listed} lists them")
+    return found[0]
 
 
 def _cursor_at(name: str) -> str:

@@ -113,7 +113,7 @@ def test_workers_are_ranked(studio: httpx.Client) -> None:
         ("comparison", {"workflows": "a,b", "metric": "attempt_count"}, 422, "cannot be compared"),
         ("comparison", {"workflows": "a,b", "tier": "huge"}, 422, "huge"),
         ("comparison", {"workflows": ","}, 422, "alone"),
-        ("workflow/a/trend", {"metric": "p90_wall_seconds"}, 422, "no trend"),
+        ("workflow/a/trend", {"metric": "priced_gpu_ratio"}, 422, "no trend"),
         ("workflow/a/trend", {"metric": "avg_wall_second"}, 422, "no metric"),
         ("workflow/a/trend", {"metric": "attempt_count", "grain": "15min", "from": "2020-01-01T00:00:00Z"}, 422,
          "more than 10,000"),

@@ -11,7 +11,7 @@ import pytest
 from framehouse import metrics
 from framehouse.errors import QueryError
 from framehouse.metrics.comparison import Comparison, Side, changes_of, compare
-from framehouse.metrics.histories import quantity_of
+from framehouse.metrics.histories import compared
 from framehouse.metrics.ranking import rank_workers
 from framehouse.warehouse import Warehouse
 from framehouse.warehouse.maintain import maintain
@@ -152,7 +152,7 @@ def test_what_cannot_be_compared_is_said(month: Warehouse) -> None:
     with pytest.raises(QueryError, match="same name"):
         compare(month, [workflow("a"), workflow("a")])
     with pytest.raises(QueryError, match="cannot be compared") as caught:
-        quantity_of("attempt_count")
+        compared("attempt_count")
     assert "wall_seconds" in str(caught.value.hint)
     with pytest.raises(QueryError, match="no workflow 'nobody'"):
         compare(month, [workflow("a"), workflow("nobody")])

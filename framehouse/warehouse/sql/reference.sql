@@ -49,7 +49,13 @@ select 1;
 
 -- name: named_workflow
 -- By its name, or else by its id.
-select name from studio.workflows where name = %(asked)s or id::text = %(asked)s order by name = %(asked)s desc limit 1;
+select id, name from studio.workflows where name = %(asked)s or id::text = %(asked)s order by name = %(asked)s desc limit 1;
 
 -- name: named_worker
-select name from studio.workers where name = %(asked)s or id::text = %(asked)s order by name = %(asked)s desc limit 1;
+select id, name from studio.workers where name = %(asked)s or id::text = %(asked)s order by name = %(asked)s desc limit 1;
+
+-- name: named_project
+select id, name from studio.projects where name = %(asked)s or id::text = %(asked)s order by name = %(asked)s desc limit 1;
+
+-- name: named_tier
+select id, name from studio.resolution_tiers where name = %(asked)s or id::text = %(asked)s order by name = %(asked)s desc limit 1;

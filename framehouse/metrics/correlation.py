@@ -1,0 +1,85 @@
+"""Which parameters go with which scores, within one workflow: correlations with intervals, from raw rows.
+
+No rollup keeps parameters. The coefficient is Pearson's; its interval comes from Fisher's z = atanh(r), which is about
+normal with variance 1 / (n - 3) (Fisher 1921), at one level for all pairs together (Bonferroni). What goes together
+need not be cause and effect: whoever raises the steps for hard scenes finds that more steps go with lower scores.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from framehouse.errors import NoAnswerError, QueryError
+from framehouse.metrics.answers import Filter, ids, state_of
+from framehouse.metrics.compare import LEVEL
+from framehouse.warehouse import Session
+from framehouse.windows import Window
+
+#: Fewer attempts say nothing of how a parameter goes with a score.
+FEWEST = 10
+#: Weaker ones explain less than a hundredth of the score's variance.
+WEAKEST = 0.1
+_DIMENSIONS = ("tier", "worker", "project")
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """One parameter and one score: from -1 to 1, with an interval that holds for all pairs of the answer together."""
+
+    parameter: str
+    score: str
+    coefficient: float
+    low: float
+    high: float
+    count: int
+    is_clear: bool
+
+
+def correlations(
+    session: Session, *, window: Window, where: Mapping[str, Filter], level: float = LEVEL
+) -> list[Correlation]:
+    """Every numeric parameter with every score of one workflow's succeeded attempts, the strongest first.
+
+    Pairs of fewer than 10 attempts, and parameters that never change, are left out. Raises QueryError unless `where`
+    names one workflow, and NoAnswerError where raw rows of the window were dropped.
+    """
+    if not isinstance(where.get("workflow"), str):
+        raise QueryError("correlations are of one workflow at a time", hint="name one")
+    if left := sorted(set(where) - {"workflow", *_DIMENSIONS}):
+        raise QueryError(
+            f"correlations cannot be asked by {left[0]!r}", hint=f"ask by one of: {', '.join(_DIMENSIONS)}"
+        )
+    raw_from = state_of(session, window).raw_from
+    if raw_from is not None and window.start < raw_from:
+        raise NoAnswerError(
+            f"raw data before {raw_from:%Y-%m-%d %H:%M} UTC was dropped, and no rollup keeps parameters",
+            hint=f"begin the window at {raw_from.isoformat()} or later",
+        )
+    chosen = ids(session, where)
+    # No id is negative: -1 stands for "none given".
+    allowed = {
+        dimension: [-1 if value is None else value for value in chosen[dimension]]
+        if dimension in chosen
+        else None
+        for dimension in ("workflow", *_DIMENSIONS)
+    }
+    rows = session.rows(
+        "metrics.correlations", {"start": window.start, "end": window.end, "fewest": FEWEST, **allowed}
+    )
+    found = [
+        _told(row["parameter"], row["score"], row["coefficient"], row["count"], len(rows), level)
+        for row in rows
+    ]
+    return sorted(found, key=lambda one: (-abs(one.coefficient), one.parameter, one.score))
+
+
+def _told(
+    parameter: str, score: str, coefficient: float, count: int, pairs: int, level: float
+) -> Correlation:
+    coefficient = max(-1.0, min(1.0, coefficient))
+    reach = NormalDist().inv_cdf(1 - (1 - level) / 2 / pairs) / math.sqrt(count - 3)
+    z = math.atanh(coefficient) if abs(coefficient) < 1 else math.copysign(math.inf, coefficient)
+    low, high = math.tanh(z - reach), math.tanh(z + reach)
+    is_clear = (low > 0 or high < 0) and abs(coefficient) >= WEAKEST
+    return Correlation(parameter, score, coefficient, low, high, count, is_clear)

@@ -1,0 +1,278 @@
+"""What is told of one workflow, one worker, and the quality and the stages of work."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from framehouse.errors import NoAnswerError
+from framehouse.metrics.answers import Filter
+from framehouse.metrics.correlation import Correlation, correlations
+from framehouse.metrics.definitions import Better, metric
+from framehouse.metrics.distribution import Distribution, distributions
+from framehouse.metrics.overview import filled
+from framehouse.metrics.provenance import Provenance
+from framehouse.metrics.read import Reading
+from framehouse.metrics.summary import COSTS, Row, highest, summaries, workflows
+from framehouse.metrics.trend import spans
+from framehouse.warehouse import Session, Warehouse
+from framehouse.windows import Grain, Window
+
+_SPREAD = ("avg", "sd", "min", "max", "p50", "p90", "p95", "p99")
+_GPU_TIME = ("attempt_count", "gpu_hours", "wasted_gpu_hours", "gpu_time_unknown_count")
+_STATES = ("generating_hours", "idle_hours", "offline_hours")
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How a quantity is spread: mean, deviation, extremes and quantiles by name (`avg`, `p90`), and the bars."""
+
+    name: str
+    unit: str
+    better: Better
+    count: int
+    statistics: Row
+    distribution: Distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage of a workflow. `share_ratio` is its part of the time of all stages of that workflow."""
+
+    workflow: str
+    stage: str
+    run_count: int
+    statistics: Row
+    hours: float | None
+    share_ratio: float | None
+    cached_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowReport:
+    """One workflow over a window. The breakdowns of GPU time add up to it."""
+
+    zone_name: str
+    summary: Row
+    time_per_frame: Spread | None
+    gpu_time: Row
+    by_tier: tuple[Row, ...]
+    by_worker: tuple[Row, ...]
+    by_gpu_model: tuple[Row, ...]
+    quality: tuple[Spread, ...]
+    stages: tuple[Stage, ...]
+    provenance: Provenance
+
+
+def workflow_report(
+    warehouse: Warehouse,
+    name: str,
+    *,
+    window: Window,
+    zone_name: str | None = None,
+    where: Mapping[str, Filter] | None = None,
+) -> WorkflowReport:
+    """Everything of one instant."""
+    with warehouse.session(is_snapshot=True) as session:
+        reading = Reading(
+            session, window=window, zone_name=zone_name, where={**(where or {}), "workflow": name}
+        )
+        [summary] = summaries(reading)
+        [gpu_time] = reading.table([*_GPU_TIME, "avg_cold_gpu_seconds", *COSTS])
+        return WorkflowReport(
+            reading.zone_name,
+            summary,
+            next(iter(spreads(reading, "time_per_frame_ms")), None),
+            gpu_time,
+            _shares(reading, "tier"),
+            _shares(reading, "worker"),
+            _shares(reading, "gpu_model"),
+            tuple(spreads(reading, "score")),
+            tuple(stages_in(reading)),
+            reading.provenance(),
+        )
+
+
+def _shares(reading: Reading, dimension: str) -> tuple[Row, ...]:
+    """GPU time by a dimension, the most first, and each one's share."""
+    rows = highest([dict(row) for row in reading.table(_GPU_TIME, by=dimension)], "attempt_count")
+    whole = sum(_hours(row) for row in rows)
+    for row in rows:
+        row["share_ratio"] = _hours(row) / whole if whole else None
+    return tuple(sorted(rows, key=lambda row: -_hours(row)))
+
+
+def _hours(row: Row) -> float:
+    return _number(row["gpu_hours"]) + _number(row["wasted_gpu_hours"])
+
+
+def spreads(reading: Reading, quantity: str) -> list[Spread]:
+    """How a quantity is spread; for `score`, each score by its own name. What has no values is left out."""
+    kind = metric(f"avg_{quantity}").source.kind
+    by = [kind] if kind else []
+    names = [f"{statistic}_{quantity}" for statistic in _SPREAD]
+    bars = distributions(reading, quantity, by=by)
+    found = []
+    for row in reading.table(names, by=by):
+        key = tuple(row[dimension] for dimension in by)
+        if row[f"min_{quantity}"] is None:
+            continue
+        own = f"{key[0]}_{quantity}" if by else quantity
+        distribution = bars[key]
+        count = distribution.nonpositive_count + sum(bar.count for bar in distribution.bars)
+        m = metric(f"avg_{own}")
+        statistics: Row = {statistic: row[f"{statistic}_{quantity}"] for statistic in _SPREAD}
+        found.append(Spread(own, m.unit.label or m.unit.suffix, m.better, count, statistics, distribution))
+    return found
+
+
+def stages_in(reading: Reading) -> list[Stage]:
+    """The stages of each workflow, those first that take the most time of all."""
+    names = [f"{statistic}_stage_ms" for statistic in _SPREAD]
+    rows = list(
+        reading.table([*names, "stage_count", "stage_hours", "stage_cached_ratio"], by=("workflow", "stage"))
+    )
+    whole: dict[str, float] = {}
+    for row in rows:
+        workflow = str(row["workflow"])
+        whole[workflow] = whole.get(workflow, 0.0) + _number(row["stage_hours"])
+    found = []
+    for row in rows:
+        hours, total = row["stage_hours"], whole[str(row["workflow"])]
+        if not row["stage_count"] and row["stage_cached_ratio"] is None:
+            continue  # of attempts that failed alone
+        found.append(
+            Stage(
+                str(row["workflow"]),
+                str(row["stage"]),
+                int(_number(row["stage_count"])),
+                {statistic: row[f"{statistic}_stage_ms"] for statistic in _SPREAD},
+                None if hours is None else _number(hours),
+                _number(hours) / total if total and hours is not None else None,
+                None if row["stage_cached_ratio"] is None else _number(row["stage_cached_ratio"]),
+            )
+        )
+    return sorted(found, key=lambda stage: -(stage.hours or 0.0))
+
+
+def stages(
+    warehouse: Warehouse,
+    *,
+    window: Window,
+    zone_name: str | None = None,
+    where: Mapping[str, Filter] | None = None,
+) -> tuple[list[Stage], Provenance]:
+    """The stages of all workflows (or those of `where`), and what that rests on."""
+    with warehouse.session(is_snapshot=True) as session:
+        reading = Reading(session, window=window, zone_name=zone_name, where=where)
+        return stages_in(reading), reading.provenance("stage_count")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """One worker over a window: what it did with its time, and what it got through.
+
+    unknown_hours   hours of the window, as far as that is over, of which no heartbeat tells
+    """
+
+    zone_name: str
+    states: Row
+    unknown_hours: float
+    summary: Row
+    series: tuple[tuple[Window, Row], ...]
+    workflows: tuple[Row, ...]
+    provenance: Provenance
+
+
+def worker_report(
+    warehouse: Warehouse,
+    name: str,
+    *,
+    window: Window,
+    grain: Grain = Grain.DAY,
+    zone_name: str | None = None,
+    where: Mapping[str, Filter] | None = None,
+    now: datetime | None = None,
+) -> WorkerReport:
+    """Everything of one instant; states are clipped to the window."""
+    own = {**(where or {}), "worker": name}
+    with warehouse.session(is_snapshot=True) as session:
+        # Heartbeats know the worker alone.
+        beats = Reading(session, window=window, zone_name=zone_name, where={"worker": name})
+        [states] = beats.table([*_STATES, "utilisation_ratio"])
+        reading = Reading(session, window=window, zone_name=zone_name, where=own)
+        [summary] = summaries(reading)
+        done = filled(reading, ("attempt_count", "succeeded_count", "segments_per_hour", "gpu_hours"), grain)
+        told = filled(beats, _STATES, grain)
+        each = highest(workflows(reading), "attempt_count")
+        provenance = reading.provenance()
+    until = now or datetime.now(UTC)
+    series = []
+    for (span, work), (_, state) in zip(done, told, strict=True):
+        series.append((span, {**work, **state, "unknown_hours": _untold(span, state, until)}))
+    return WorkerReport(
+        reading.zone_name, dict(states), _untold(window, states, until), summary, tuple(series), tuple(each),
+        provenance,
+    )  # fmt: skip
+
+
+def _untold(window: Window, states: Mapping[str, object], until: datetime) -> float:
+    over = max(min(window.end, until) - window.start, timedelta())
+    return max(0.0, over / timedelta(hours=1) - sum(_number(states[state]) for state in _STATES))
+
+
+@dataclass(frozen=True, slots=True)
+class QualityReport:
+    """The scores of one workflow: how each is spread, how it went, and which parameters go with it.
+
+    correlations   None where raw rows of the window were dropped, for `why_no_correlations`
+    """
+
+    zone_name: str
+    scores: tuple[Spread, ...]
+    trends: Mapping[str, tuple[tuple[Window, Row], ...]]
+    correlations: tuple[Correlation, ...] | None
+    why_no_correlations: str | None
+    provenance: Provenance
+
+
+def quality_report(
+    warehouse: Warehouse,
+    name: str,
+    *,
+    window: Window,
+    grain: Grain = Grain.DAY,
+    zone_name: str | None = None,
+    where: Mapping[str, Filter] | None = None,
+) -> QualityReport:
+    """Everything of one instant."""
+    own = {**(where or {}), "workflow": name}
+    with warehouse.session(is_snapshot=True) as session:
+        reading = Reading(session, window=window, zone_name=zone_name, where=own)
+        found = spreads(reading, "score")
+        trends = _trends(reading, [str(one.name) for one in found], grain)
+        told = reading.provenance("score_count")
+        related, why = _correlations(session, window, own)
+    return QualityReport(reading.zone_name, tuple(found), trends, related, why, told)
+
+
+def _trends(reading: Reading, names: list[str], grain: Grain) -> dict[str, tuple[tuple[Window, Row], ...]]:
+    """The mean and count of each score in every bucket."""
+    told: dict[tuple[str, object], Row] = {}
+    for row in reading.table(("avg_score", "score_count"), by="score", grain=grain):
+        told[f"{row['score']}_score", row["bucket"]] = {"avg": row["avg_score"], "count": row["score_count"]}
+    empty: Row = {"avg": None, "count": 0}
+    buckets = spans(reading.window, grain, reading.zone_name)
+    return {name: tuple((span, told.get((name, start), empty)) for start, span in buckets) for name in names}
+
+
+def _correlations(
+    session: Session, window: Window, where: Mapping[str, Filter]
+) -> tuple[tuple[Correlation, ...] | None, str | None]:
+    try:
+        return tuple(correlations(session, window=window, where=where)), None
+    except NoAnswerError as error:
+        return None, str(error)
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
