@@ -77,7 +77,7 @@ def read_in(
     sources = {m.source.name: m.source for m in wanted}
     for source in sources.values():
         check_dimensions(source, [*dimensions, *(where or {})])
-    state = _state(session, window)
+    state = read_state(session, window)
     chosen = _ids(session, where or {})
     answers = [
         _answer(
@@ -128,7 +128,7 @@ def read_parts(
 ) -> Answer:
     """Parts, merged but in no formula yet, for what has to add up more than one answer's rows."""
     check_dimensions(source, [*by, *(where or {})])
-    state, chosen = _state(session, window), _ids(session, where or {})
+    state, chosen = read_state(session, window), _ids(session, where or {})
     wanted = tuple(Metric(part, "", formula=part, source=source) for part in dict.fromkeys(parts))
     zone_name = zone_name or state.studio_zone
     return _answer(session, source, wanted, tuple(by), window, grain, zone_name, chosen, state, is_raw=False)
@@ -267,7 +267,8 @@ def studio_zone(warehouse: Warehouse) -> str:
         return str(session.value("metrics.studio_zone") or "UTC")
 
 
-def _state(session: Session, window: Window) -> State:
+def read_state(session: Session, window: Window) -> State:
+    """What the warehouse has, and what is marked near a window."""
     row = session.row("metrics.state", {"start": window.start, "end": window.end, "limit": MOST_MARKS})
     assert row is not None
     built: dict[str, Built] = {}

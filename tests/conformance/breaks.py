@@ -58,7 +58,7 @@ def _trusting_refresh(session: Any, cells: str, start: datetime, end: datetime) 
 
 
 _read = importlib.import_module("framehouse.metrics.read")
-_state: Callable[[Any, Any], Any] = _read._state
+_state: Callable[[Any, Any], Any] = _read.read_state
 
 
 def _state_of_later(session: Any, window: Any) -> Any:
@@ -123,7 +123,7 @@ BREAKS: dict[str, Break] = {
     ),
     "marks_of_another_instant": Break(
         "metrics.read knows the marks of the very snapshot in which it reads cells",
-        patches=((_read, "_state", _state_of_later),),
+        patches=((_read, "read_state", _state_of_later),),
     ),
     "two_maintainers": Break(
         "one maintainer works at a time",
