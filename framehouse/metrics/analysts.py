@@ -25,7 +25,7 @@ _LONGEST_SECONDS = 86_400.0
 #: Volatile because they give another value each time, and not because they do anything.
 _HARMLESS = frozenset({
     "random", "random_normal", "gen_random_uuid", "uuidv4", "uuidv7", "clock_timestamp", "timeofday", "array_shuffle",
-    "array_sample", "time_bucket_gapfill", "locf", "interpolate",
+    "array_sample", "time_bucket_gapfill", "locf", "interpolate", "bernoulli", "system",
 })  # fmt: skip
 #: Aggregates that PostgreSQL's grammar knows and its catalogue does not.
 _GRAMMAR_AGGREGATES = frozenset({"json_arrayagg", "json_objectagg"})

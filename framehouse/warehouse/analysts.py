@@ -16,12 +16,11 @@ from framehouse.warehouse.pool import Params, Session, Warehouse
 
 T = TypeVar("T")
 
-#: Types whose values are given as Python's own; all others (and json, uuid) as PostgreSQL writes them.
+#: Types whose values are given as Python's own; all others (json, uuid, ranges) as PostgreSQL writes them.
 _NATURAL = (
     "bool", "int2", "int4", "int8", "oid", "float4", "float8", "numeric", "text", "varchar", "bpchar", "name",
     "date", "time", "timestamp", "timestamptz", "interval", "bytea",
 )  # fmt: skip
-_AS_TEXT = ("json", "jsonb", "uuid", "inet", "cidr", "timetz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +74,9 @@ class AnalystSession:
         """All rows of a statement."""
         try:
             with self._connection.cursor(row_factory=tuple_row) as cursor:
-                for name in _AS_TEXT:
-                    cursor.adapters.register_loader(name, TextLoader)
+                for info in self._connection.adapters.types:
+                    if info.name not in _NATURAL:
+                        cursor.adapters.register_loader(info.oid, TextLoader)
                 return cursor.execute(text.encode()).fetchall()
         except psycopg.Error as error:
             if _is_outage(error):

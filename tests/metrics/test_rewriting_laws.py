@@ -16,7 +16,7 @@ from tests.metrics.studio import attempts
 from tests.metrics.test_laws import Interruption, StopAfter, studio
 
 #: In each state of the warehouse; there are four of them for each of the zones.
-EXAMPLES = 30
+EXAMPLES = 24
 
 
 class Asked:
