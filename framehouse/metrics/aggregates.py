@@ -24,6 +24,7 @@ _WHOLE = {"smallint", "integer", "bigint"}
 #: Of a key it is all one whether they see it once for each row or once for each cell.
 _OF_KEYS = {"min", "max", "bool_and", "bool_or", "every"}
 _SPREADS = {"stddev", "stddev_samp", "stddev_pop", "variance", "var_samp", "var_pop"}
+_KNOWN = {"count", "sum", "avg"} | _OF_KEYS | _SPREADS
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,9 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class _Argument:
-    """What is aggregated: a column or an expression (None: rows), `case` for how it is chosen.
+    """What is aggregated: a column or an expression (None: rows).
 
+    chosen       the conditions of `case when ... then`
     is_counted   the sum (or mean) of ones and zeros
     """
 
@@ -81,7 +83,10 @@ class Merger:
         done = {id(condition) for condition in [*moved, *self.measured]}
         calls = [node for node in self.scope.nodes() if self._is_aggregate(node)]
         is_grouped = bool(select.args.get("group") or select.args.get("distinct"))
-        if not calls and not is_grouped and not select.args.get("having"):
+        is_aggregated = bool(calls or select.args.get("group") or select.args.get("having"))
+        # Window functions are over groups, or else over the very rows.
+        has_windows = any(isinstance(node, exp.Window) for node in self.scope.nodes())
+        if not is_aggregated and (not is_grouped or has_windows):
             raise StaysRaw("it asks for rows, not for an aggregate of them")
         if self.facts.is_volatile(select):
             raise StaysRaw("a function in it has another value for each row")
@@ -155,13 +160,7 @@ class Merger:
         """What takes the place of an aggregate."""
         name = call.name.lower()
         filter_ = call.parent if isinstance(call.parent, exp.Filter) else None
-        if isinstance(call.parent, exp.WithinGroup) or name not in {
-            "count",
-            "sum",
-            "avg",
-            *_OF_KEYS,
-            *_SPREADS,
-        }:
+        if isinstance(call.parent, exp.WithinGroup) or name not in _KNOWN:
             raise StaysRaw(f"{name}() needs every row")
         if isinstance(call.parent, exp.Dot) or (filter_ or call).find(exp.Query, exp.Order, exp.Variadic):
             raise StaysRaw(f"{name}() is written in a way that is not understood")

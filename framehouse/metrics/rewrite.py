@@ -87,6 +87,7 @@ def rewrite(
         try:
             scope = Scope(table, source, facts.relations)
             window, moved = _window(scope, facts, ground)
+            scope.check()
             found = _replaced(scope, facts, ground, window, moved, taken, names)
             readings.append(Reading(excerpt, source, window, found, found.why_raw))
         except StaysRaw as reason:

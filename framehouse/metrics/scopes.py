@@ -28,16 +28,32 @@ Relations = Mapping[str, Mapping[str, ColumnFact]]
 
 def source_tables(tree: exp.Expr) -> list[tuple[exp.Table, Source]]:
     """Every place in which a query reads raw facts: by their full name, or by the plain one, which the path finds."""
-    hidden = {cte.alias for cte in tree.find_all(exp.CTE)}
     found = []
     for table in tree.find_all(exp.Table):
         if not isinstance(table.this, exp.Identifier) or table.catalog:
             continue
         for name, source in SOURCES.items():
             schema, _, plain = name.partition(".")
-            if table.name == plain and (table.db == schema or (not table.db and plain not in hidden)):
+            if table.name == plain and (table.db == schema or (not table.db and not _is_hidden(table))):
                 found.append((table, source))
     return found
+
+
+def _is_hidden(table: exp.Table) -> bool:
+    """Whether a plain name is that of a query in WITH, as far as that can be seen from here."""
+    node: exp.Expr = table
+    while (parent := node.parent) is not None:
+        if isinstance(parent, exp.With):  # from within one of its queries those before are seen
+            ctes = parent.expressions
+            seen = ctes if parent.recursive else ctes[: next(n for n, cte in enumerate(ctes) if cte is node)]
+            node = parent.parent or parent
+        else:
+            found = parent.args.get("with_")
+            seen = found.expressions if found else []
+            node = parent
+        if any(cte.alias == table.name for cte in seen):
+            return True
+    return False
 
 
 def relation_names(tree: exp.Expr) -> list[str]:
@@ -56,16 +72,19 @@ class Scope:
         if not isinstance(found, exp.Select):
             raise StaysRaw(f"its FROM is written in a way that leaves {source.table} no place of its own")
         self.select = found
+        alias = table.args.get("alias")
+        if alias and alias.columns:
+            raise StaysRaw("its FROM gives the columns other names")
+
+    def check(self) -> None:
+        """Raise StaysRaw where the SELECT sees more of its rows than columns."""
         self._check_from()
         self._check_names()
 
     def _check_from(self) -> None:
         if sum(_select_of(table) is self.select for table, _ in source_tables(self.select)) > 1:
             raise StaysRaw("it joins raw rows with raw rows")
-        alias = self.table.args.get("alias")
-        if (alias and alias.columns) or any(
-            self.table.args.get(key) for key in ("only", "sample", "joins", "pivots", "ordinality")
-        ):
+        if any(self.table.args.get(key) for key in ("only", "sample", "joins", "pivots", "ordinality")):
             raise StaysRaw("its FROM asks for more than the relation")
         for join in self.select.args.get("joins") or []:
             side, is_ours = str(join.args.get("side") or ""), join.this is self.table

@@ -86,6 +86,7 @@ def test_the_coarsest_rollup_answers(studio: Warehouse, text: str, sources: set[
     [
         (f"select job_id {FROM}", "asks for rows"),
         (f"select * {FROM}", "all columns"),
+        (f"select distinct workflow_id, count(*) over () {FROM}", "asks for rows"),
         (f"select p {FROM} p", "whole rows"),
         (f"select project_id, count(*) {FROM} group by 1", "no rollup keeps project"),
         (f"select outcome, count(*) {FROM} group by 1", "no rollup keeps outcome"),
@@ -134,6 +135,14 @@ def test_each_select_is_judged_on_its_own(studio: Warehouse) -> None:
     assert explain(studio, "select name from studio.workflows").readings == ()
     hidden = "with performance_metrics as (select 1 as x) select count(*) from performance_metrics"
     assert explain(studio, hidden).readings == ()
+    [inner] = explain(
+        studio, hidden.replace("select 1 as x", "select job_id from performance_metrics")
+    ).readings
+    assert inner.sources == ("raw",)
+    named = (
+        "with recursive performance_metrics as (select 1 as x union all select x + 1 from performance_metrics"
+    )
+    assert explain(studio, f"{named} where x < 3) select * from performance_metrics").readings == ()
 
 
 def test_a_name_that_parts_have_too_is_not_mistaken(studio: Warehouse) -> None:

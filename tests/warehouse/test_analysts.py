@@ -176,3 +176,18 @@ def test_the_hint_at_the_fence_is_a_way_to_ask(studio: Warehouse) -> None:
     found = sql(studio, f"select job_id {FROM} where {added[1]}")
     assert len(found) == ask(studio.url, f"select count(*) {FROM}")
     assert found.why_raw == "it asks for rows, not for an aggregate of them"
+    for text in (
+        f"select * {FROM}",
+        f"select p {FROM} p",
+        f"select 1 {FROM} p join {FROM[5:]} q on p.job_id = q.job_id",
+    ):
+        alias = "p." if " p" in text else ""
+        conditions = f"{alias}{added[1]}" + (f" and q.{added[1]}" if " q " in text else "")
+        assert len(sql(studio, f"{text} where {conditions}")) > 0
+
+
+def test_a_name_in_with_hides_no_raw_rows_that_are_read(studio: Warehouse) -> None:
+    drop(studio)
+    inner = "select job_id from performance_metrics"
+    with pytest.raises(NoAnswerError):
+        sql(studio, f"with performance_metrics as ({inner}) select * from performance_metrics")
