@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "migrate": ("maintain", "Bring the schema up to date."),
     "build": ("build", "Build the rollups and marts with dbt."),
     "demo": ("demo", "From nothing to a scored estimate, on real ffmpeg jobs."),
+    "sql": ("sql", "Answer an analyst's query, from rollups where that is identical."),
     "estimate": ("estimate", "Say what a batch will take, before it runs."),
     "run": ("run", "Run a command, measure it, send the attempt."),
     "load": ("load", "Load files of events, or what waits in the spool."),

@@ -15,7 +15,7 @@ from framehouse.metrics.compare import LEVEL, Difference, Unclear, difference_by
 from framehouse.metrics.definitions import Better
 from framehouse.metrics.histories import History, compared, histories
 from framehouse.metrics.provenance import Provenance, together
-from framehouse.metrics.read import Reading
+from framehouse.metrics.read import Reader
 from framehouse.metrics.rollups import ROLLUPS
 from framehouse.metrics.sentences import Finding, sentence
 from framehouse.warehouse import Session, Warehouse
@@ -122,7 +122,7 @@ def _scores_of_all(session: Session, sides: Sequence[Side]) -> list[str]:
     """The scores that every side has, those first that are given most often."""
     counts: list[dict[str, int]] = []
     for side in sides:
-        rows = Reading(session, window=side.window, where=side.where).table("score_count", by="score")
+        rows = Reader(session, window=side.window, where=side.where).table("score_count", by="score")
         counts.append({str(row["score"]): row["score_count"] for row in rows if row["score_count"]})  # type: ignore[misc]
     common = set(counts[0]).intersection(*counts[1:])
     often = sorted(common, key=lambda name: (-min(one[name] for one in counts), name))

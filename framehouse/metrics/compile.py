@@ -73,6 +73,12 @@ def histograms_query(question: Question, plan: Plan) -> Query:
     return Query(_histograms_text(shape), params)
 
 
+def parts_union(question: Question, plan: Plan) -> tuple[exp.Subquery, Mapping[str, Any]]:
+    """Keys and parts from every arm, not merged yet, as a relation called `parts`, and the parameters' values."""
+    shape, params = _prepared(question, plan)
+    return _union(shape, parts_of(shape.source, shape.metrics), "parts"), params
+
+
 def _prepared(question: Question, plan: Plan) -> tuple[_Shape, dict[str, Any]]:
     windows: dict[Rollup | None, list[Window]] = {}
     for arm in plan.arms:

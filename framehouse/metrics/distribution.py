@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from framehouse.metrics.answers import Key
 from framehouse.metrics.definitions import metric
 from framehouse.metrics.quantities import Histogram
-from framehouse.metrics.read import Reading
+from framehouse.metrics.read import Reader
 
 MOST_BARS = 40
 
@@ -29,7 +29,7 @@ class Distribution:
     nonpositive_count: int
 
 
-def distributions(reading: Reading, name: str, *, by: Sequence[str] = ()) -> dict[Key, Distribution]:
+def distributions(reader: Reader, name: str, *, by: Sequence[str] = ()) -> dict[Key, Distribution]:
     """How a quantity (`time_per_frame_ms`, `likeness_score`) is spread, by dimensions.
 
     Raises QueryError for a quantity of which no histogram is kept.
@@ -38,7 +38,7 @@ def distributions(reading: Reading, name: str, *, by: Sequence[str] = ()) -> dic
     assert median.quantity is not None
     assert median.quantity.histogram is not None
     stem, histogram = median.quantity.name, median.quantity.histogram
-    answer = reading.answer([median], by=by)
+    answer = reader.answer([median], by=by)
     found = {}
     for key, values in answer.values.items():
         places, counts = answer.bins.get(key, {}).get(stem, ((), ()))

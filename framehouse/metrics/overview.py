@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from framehouse.metrics.answers import Filter
 from framehouse.metrics.definitions import metric
 from framehouse.metrics.provenance import Provenance
-from framehouse.metrics.read import Reading
+from framehouse.metrics.read import Reader
 from framehouse.metrics.summary import Extremes, Row, extremes, highest, summaries, workflows
 from framehouse.metrics.trend import previous, spans
 from framehouse.warehouse import Warehouse
@@ -55,27 +55,27 @@ def overview(
     """All as of one instant; `is_compared` adds the totals of the period before."""
     metric(by)
     with warehouse.session(is_snapshot=True) as session:
-        reading = Reading(session, window=window, zone_name=zone_name, where=where)
-        [totals] = summaries(reading)
-        each = workflows(reading, and_also=(by,))
-        series = filled(reading, THROUGHPUT, grain)
-        told = reading.provenance()
-        before = previous(window, grain, reading.zone_name) if is_compared else None
+        reader = Reader(session, window=window, zone_name=zone_name, where=where)
+        [totals] = summaries(reader)
+        each = workflows(reader, and_also=(by,))
+        series = filled(reader, THROUGHPUT, grain)
+        told = reader.provenance()
+        before = previous(window, grain, reader.zone_name) if is_compared else None
         earlier = None
         if before is not None:
-            [earlier] = summaries(Reading(session, window=before, zone_name=zone_name, where=where))
+            [earlier] = summaries(Reader(session, window=before, zone_name=zone_name, where=where))
     return Overview(
-        reading.zone_name, totals, before, earlier, tuple(series),
+        reader.zone_name, totals, before, earlier, tuple(series),
         tuple(highest(each, "max_vram_peak_mb")[:limit]), extremes(each, by, limit), told,
     )  # fmt: skip
 
 
-def filled(reading: Reading, names: tuple[str, ...], grain: Grain) -> list[tuple[Window, Row]]:
-    """Metrics in every bucket of a reading's window: counts of empty ones are 0, all else of them is unknown."""
-    rows = {row["bucket"]: dict(row) for row in reading.table(names, grain=grain)}
+def filled(reader: Reader, names: tuple[str, ...], grain: Grain) -> list[tuple[Window, Row]]:
+    """Metrics in every bucket of a reader's window: counts of empty ones are 0, all else of them is unknown."""
+    rows = {row["bucket"]: dict(row) for row in reader.table(names, grain=grain)}
     empty: Row = {name: 0 if metric(name).unit.suffix == "count" else None for name in names}
     found = []
-    for start, span in spans(reading.window, grain, reading.zone_name):
+    for start, span in spans(reader.window, grain, reader.zone_name):
         row = rows.get(start, empty)
         found.append((span, {name: row[name] for name in names}))
     return found

@@ -59,11 +59,11 @@ def read_in(
 ) -> Table:
     """`read`, in a snapshot that is open already, so that several answers are of one instant."""
     wanted, step = _metrics(metrics), _grain(grain)
-    reading = Reading(session, window=window, zone_name=zone_name, where=where)
-    return reading.table([m.name for m in wanted], by=by, grain=step, is_raw=is_raw)
+    reader = Reader(session, window=window, zone_name=zone_name, where=where)
+    return reader.table([m.name for m in wanted], by=by, grain=step, is_raw=is_raw)
 
 
-class Reading:
+class Reader:
     """Several questions about one window of one snapshot, in one zone, of the same rows; it knows what they rest on."""
 
     def __init__(

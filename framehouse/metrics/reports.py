@@ -11,7 +11,7 @@ from framehouse.metrics.definitions import Better, metric
 from framehouse.metrics.distribution import Distribution, distributions
 from framehouse.metrics.overview import filled
 from framehouse.metrics.provenance import Provenance
-from framehouse.metrics.read import Reading
+from framehouse.metrics.read import Reader
 from framehouse.metrics.summary import COSTS, Row, highest, summaries, workflows
 from framehouse.metrics.trend import spans
 from framehouse.warehouse import Session, Warehouse
@@ -73,28 +73,28 @@ def workflow_report(
 ) -> WorkflowReport:
     """Everything of one instant."""
     with warehouse.session(is_snapshot=True) as session:
-        reading = Reading(
+        reader = Reader(
             session, window=window, zone_name=zone_name, where={**(where or {}), "workflow": name}
         )
-        [summary] = summaries(reading)
-        [gpu_time] = reading.table([*_GPU_TIME, "avg_cold_gpu_seconds", *COSTS])
+        [summary] = summaries(reader)
+        [gpu_time] = reader.table([*_GPU_TIME, "avg_cold_gpu_seconds", *COSTS])
         return WorkflowReport(
-            reading.zone_name,
+            reader.zone_name,
             summary,
-            next(iter(spreads(reading, "time_per_frame_ms")), None),
+            next(iter(spreads(reader, "time_per_frame_ms")), None),
             gpu_time,
-            _shares(reading, "tier"),
-            _shares(reading, "worker"),
-            _shares(reading, "gpu_model"),
-            tuple(spreads(reading, "score")),
-            tuple(stages_in(reading)),
-            reading.provenance(),
+            _shares(reader, "tier"),
+            _shares(reader, "worker"),
+            _shares(reader, "gpu_model"),
+            tuple(spreads(reader, "score")),
+            tuple(stages_in(reader)),
+            reader.provenance(),
         )
 
 
-def _shares(reading: Reading, dimension: str) -> tuple[Row, ...]:
+def _shares(reader: Reader, dimension: str) -> tuple[Row, ...]:
     """GPU time by a dimension, the most first, and each one's share."""
-    rows = highest([dict(row) for row in reading.table(_GPU_TIME, by=dimension)], "attempt_count")
+    rows = highest([dict(row) for row in reader.table(_GPU_TIME, by=dimension)], "attempt_count")
     whole = sum(_hours(row) for row in rows)
     for row in rows:
         row["share_ratio"] = _hours(row) / whole if whole else None
@@ -105,14 +105,14 @@ def _hours(row: Row) -> float:
     return _number(row["gpu_hours"]) + _number(row["wasted_gpu_hours"])
 
 
-def spreads(reading: Reading, quantity: str) -> list[Spread]:
+def spreads(reader: Reader, quantity: str) -> list[Spread]:
     """How a quantity is spread; for `score`, each score by its own name. What has no values is left out."""
     kind = metric(f"avg_{quantity}").source.kind
     by = [kind] if kind else []
     names = [f"{statistic}_{quantity}" for statistic in _SPREAD]
-    bars = distributions(reading, quantity, by=by)
+    bars = distributions(reader, quantity, by=by)
     found = []
-    for row in reading.table(names, by=by):
+    for row in reader.table(names, by=by):
         key = tuple(row[dimension] for dimension in by)
         if row[f"min_{quantity}"] is None:
             continue
@@ -125,11 +125,11 @@ def spreads(reading: Reading, quantity: str) -> list[Spread]:
     return found
 
 
-def stages_in(reading: Reading) -> list[Stage]:
+def stages_in(reader: Reader) -> list[Stage]:
     """The stages of each workflow, those first that take the most time of all."""
     names = [f"{statistic}_stage_ms" for statistic in _SPREAD]
     rows = list(
-        reading.table([*names, "stage_count", "stage_hours", "stage_cached_ratio"], by=("workflow", "stage"))
+        reader.table([*names, "stage_count", "stage_hours", "stage_cached_ratio"], by=("workflow", "stage"))
     )
     whole: dict[str, float] = {}
     for row in rows:
@@ -163,8 +163,8 @@ def stages(
 ) -> tuple[list[Stage], Provenance]:
     """The stages of all workflows (or those of `where`), and what that rests on."""
     with warehouse.session(is_snapshot=True) as session:
-        reading = Reading(session, window=window, zone_name=zone_name, where=where)
-        return stages_in(reading), reading.provenance("stage_count")
+        reader = Reader(session, window=window, zone_name=zone_name, where=where)
+        return stages_in(reader), reader.provenance("stage_count")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,20 +197,20 @@ def worker_report(
     own = {**(where or {}), "worker": name}
     with warehouse.session(is_snapshot=True) as session:
         # Heartbeats know the worker alone.
-        beats = Reading(session, window=window, zone_name=zone_name, where={"worker": name})
+        beats = Reader(session, window=window, zone_name=zone_name, where={"worker": name})
         [states] = beats.table([*_STATES, "utilisation_ratio"])
-        reading = Reading(session, window=window, zone_name=zone_name, where=own)
-        [summary] = summaries(reading)
-        done = filled(reading, ("attempt_count", "succeeded_count", "segments_per_hour", "gpu_hours"), grain)
+        reader = Reader(session, window=window, zone_name=zone_name, where=own)
+        [summary] = summaries(reader)
+        done = filled(reader, ("attempt_count", "succeeded_count", "segments_per_hour", "gpu_hours"), grain)
         told = filled(beats, _STATES, grain)
-        each = highest(workflows(reading), "attempt_count")
-        provenance = reading.provenance()
+        each = highest(workflows(reader), "attempt_count")
+        provenance = reader.provenance()
     until = now or datetime.now(UTC)
     series = []
     for (span, work), (_, state) in zip(done, told, strict=True):
         series.append((span, {**work, **state, "unknown_hours": _untold(span, state, until)}))
     return WorkerReport(
-        reading.zone_name, dict(states), _untold(window, states, until), summary, tuple(series), tuple(each),
+        reader.zone_name, dict(states), _untold(window, states, until), summary, tuple(series), tuple(each),
         provenance,
     )  # fmt: skip
 
@@ -247,21 +247,21 @@ def quality_report(
     """Everything of one instant."""
     own = {**(where or {}), "workflow": name}
     with warehouse.session(is_snapshot=True) as session:
-        reading = Reading(session, window=window, zone_name=zone_name, where=own)
-        found = spreads(reading, "score")
-        trends = _trends(reading, [str(one.name) for one in found], grain)
-        told = reading.provenance("score_count")
+        reader = Reader(session, window=window, zone_name=zone_name, where=own)
+        found = spreads(reader, "score")
+        trends = _trends(reader, [str(one.name) for one in found], grain)
+        told = reader.provenance("score_count")
         related, why = _correlations(session, window, own)
-    return QualityReport(reading.zone_name, tuple(found), trends, related, why, told)
+    return QualityReport(reader.zone_name, tuple(found), trends, related, why, told)
 
 
-def _trends(reading: Reading, names: list[str], grain: Grain) -> dict[str, tuple[tuple[Window, Row], ...]]:
+def _trends(reader: Reader, names: list[str], grain: Grain) -> dict[str, tuple[tuple[Window, Row], ...]]:
     """The mean and count of each score in every bucket."""
     told: dict[tuple[str, object], Row] = {}
-    for row in reading.table(("avg_score", "score_count"), by="score", grain=grain):
+    for row in reader.table(("avg_score", "score_count"), by="score", grain=grain):
         told[f"{row['score']}_score", row["bucket"]] = {"avg": row["avg_score"], "count": row["score_count"]}
     empty: Row = {"avg": None, "count": 0}
-    buckets = spans(reading.window, grain, reading.zone_name)
+    buckets = spans(reader.window, grain, reader.zone_name)
     return {name: tuple((span, told.get((name, start), empty)) for start, span in buckets) for name in names}
 
 

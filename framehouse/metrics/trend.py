@@ -15,7 +15,7 @@ from framehouse.metrics.definitions import Metric, metric, quantile_parts
 from framehouse.metrics.evaluate import evaluate, is_total, merged
 from framehouse.metrics.provenance import Provenance
 from framehouse.metrics.question import names_in
-from framehouse.metrics.read import Reading
+from framehouse.metrics.read import Reader
 from framehouse.units import Unit
 from framehouse.warehouse import Warehouse
 from framehouse.windows import Grain, Window, floor, following, starts, zone
@@ -96,11 +96,11 @@ def trend(
         )
     spanned, before = spans(window, grain, zone_name), previous(window, grain, zone_name)
     with warehouse.session(is_snapshot=True) as session:
-        reading = Reading(session, window=window, zone_name=zone_name, where=where)
-        buckets = _buckets(reading, wanted, grain, spanned)
-        [whole] = reading.table(name)
-        told = reading.provenance(name)
-        [earlier] = Reading(session, window=before, zone_name=zone_name, where=where).table(name)
+        reader = Reader(session, window=window, zone_name=zone_name, where=where)
+        buckets = _buckets(reader, wanted, grain, spanned)
+        [whole] = reader.table(name)
+        told = reader.provenance(name)
+        [earlier] = Reader(session, window=before, zone_name=zone_name, where=where).table(name)
     points: list[Point] = []
     for place, bucket in enumerate(buckets):
         value = _value(wanted, [bucket])
@@ -150,7 +150,7 @@ def _starts(window: Window, grain: Grain, zone_name: str) -> list[datetime]:
 
 
 def _buckets(
-    reading: Reading, wanted: Metric, grain: Grain, spanned: Sequence[tuple[datetime, Window]]
+    reader: Reader, wanted: Metric, grain: Grain, spanned: Sequence[tuple[datetime, Window]]
 ) -> list[_Bucket]:
     """Every bucket of the window, also those without rows."""
     source = wanted.source
@@ -161,8 +161,8 @@ def _buckets(
     ]
     if wanted.quantile is not None:
         parts.append(wanted)
-    found = reading.answer(parts, grain=grain)
-    priced = reading.answer([wanted], grain=grain).values if wanted.is_priced else {}
+    found = reader.answer(parts, grain=grain)
+    priced = reader.answer([wanted], grain=grain).values if wanted.is_priced else {}
     buckets = []
     for start, span in spanned:
         key = (start,)

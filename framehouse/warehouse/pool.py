@@ -55,6 +55,11 @@ class Session:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
 
+    @property
+    def connection(self) -> psycopg.Connection[Any]:
+        """For what this package does besides statements."""
+        return self._connection
+
     def rows(self, name: str, params: Params = None) -> list[dict[str, Any]]:
         """All rows of a named statement, as dicts."""
         with self._connection.cursor(row_factory=dict_row) as cursor:
