@@ -54,7 +54,7 @@ KEYS = (
     "tier_id is null",
     "p.workflow_id % 2",
 )
-RAW_KEYS = ("project_id", "outcome", "segment_count")
+RAW_KEYS = ("character_id", "outcome", "segment_count")
 CONDITIONS = (
     "tier_id = 1", "p.tier_id is null", "workflow_id in (1, 3)", "(worker_id = 1 or worker_id is null)",
     "workflow_id <> 2 and tier_id is not null", "not (tier_id = 1 and workflow_id = 2)",

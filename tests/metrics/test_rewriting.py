@@ -88,7 +88,7 @@ def test_the_coarsest_rollup_answers(studio: Warehouse, text: str, sources: set[
         (f"select * {FROM}", "all columns"),
         (f"select distinct workflow_id, count(*) over () {FROM}", "asks for rows"),
         (f"select p {FROM} p", "whole rows"),
-        (f"select project_id, count(*) {FROM} group by 1", "no rollup keeps character"),
+        (f"select character_id, count(*) {FROM} group by 1", "no rollup keeps character"),
         (f"select outcome, count(*) {FROM} group by 1", "no rollup keeps outcome"),
         (f"select segment_count, count(*) {FROM} group by 1", "no rollup keeps segment_count"),
         (f"select time_bucket('5 min', finished_at), count(*) {FROM} group by 1", "finer than by 15 minutes"),
