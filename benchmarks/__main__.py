@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import cells, databases, estimates, ingest, load, reads, refresh, scale
+from benchmarks import api, cells, databases, estimates, ingest, load, reads, refresh, scale
 from benchmarks import report as reporting
 from benchmarks.databases import Place
 from benchmarks.measure import Figure
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[Sequence[Place], Reporter], list[Figu
     "reads": ("metrics.read from rollups beside raw", reads.measure),
     "refresh": ("Bringing one touched bucket up to date", refresh.measure),
     "scale": ("Overview, planning, building, columnstore", scale.measure),
+    "api": ("The performance API", api.measure),
     "estimates": ("Estimates beside a GET of one row", estimates.measure),
     "ingest": ("Ingest beside binary COPY", ingest.measure),
 }

@@ -51,11 +51,12 @@ def overview(
     by: str = BY,
     limit: int = 5,
     is_compared: bool = False,
+    is_raw: bool = False,
 ) -> Overview:
-    """All as of one instant; `is_compared` adds the totals of the period before."""
+    """All as of one instant; `is_compared` adds the totals of the period before, `is_raw` reads raw rows alone."""
     metric(by)
     with warehouse.session(is_snapshot=True) as session:
-        reader = Reader(session, window=window, zone_name=zone_name, where=where)
+        reader = Reader(session, window=window, zone_name=zone_name, where=where, is_raw=is_raw)
         [totals] = summaries(reader)
         each = workflows(reader, and_also=(by,))
         series = filled(reader, THROUGHPUT, grain)

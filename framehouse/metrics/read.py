@@ -59,8 +59,8 @@ def read_in(
 ) -> Table:
     """`read`, in a snapshot that is open already, so that several answers are of one instant."""
     wanted, step = _metrics(metrics), _grain(grain)
-    reader = Reader(session, window=window, zone_name=zone_name, where=where)
-    return reader.table([m.name for m in wanted], by=by, grain=step, is_raw=is_raw)
+    reader = Reader(session, window=window, zone_name=zone_name, where=where, is_raw=is_raw)
+    return reader.table([m.name for m in wanted], by=by, grain=step)
 
 
 class Reader:
@@ -73,12 +73,14 @@ class Reader:
         window: Window,
         zone_name: str | None = None,
         where: Mapping[str, Filter] | None = None,
+        is_raw: bool = False,
     ) -> None:
-        """Raises QueryError for a zone that nobody knows, and names that nobody has."""
+        """`is_raw` computes everything from raw rows. Raises QueryError for a zone or names that nobody has."""
         if zone_name is not None:
             zone(zone_name)
         self.session = session
         self.window = window
+        self._is_raw = is_raw
         self._state = state_of(session, window)
         self._where = ids(session, where or {})
         self._answers: list[Answer] = []
@@ -90,7 +92,6 @@ class Reader:
         *,
         by: str | Sequence[str] = (),
         grain: Grain | str | None = None,
-        is_raw: bool = False,
     ) -> Table:
         """Metrics by dimensions, per bucket of a grain."""
         wanted, step = _metrics(metrics), _grain(grain)
@@ -100,7 +101,7 @@ class Reader:
             groups.setdefault((m.source.name, m.where, m.is_priced), []).append(m)
         answers = []
         for asked in groups.values():
-            found = self.answer(asked, by=dimensions, grain=step, is_raw=is_raw)
+            found = self.answer(asked, by=dimensions, grain=step)
             named = {
                 key: {m.name: values[m.general or m.name] for m in asked}
                 for key, values in found.values.items()
@@ -114,15 +115,13 @@ class Reader:
         *,
         by: Sequence[str] = (),
         grain: Grain | None = None,
-        is_raw: bool = False,
     ) -> Answer:
         """Metrics of one source, one score or stage, priced or not; a score's are named as those of any score."""
         first = metrics[0]
         question = Question(
             first.source,
-            tuple(
-                metric(m.general) if m.general else m for m in metrics
-            ),  # a score's own name may be any text
+            # A score's own name may be any text.
+            tuple(metric(m.general) if m.general else m for m in metrics),
             tuple(by),
             self.window,
             grain,
@@ -130,7 +129,7 @@ class Reader:
             {**self._where, **{k: (v,) if v in self._where.get(k, (v,)) else () for k, v in first.where}},
         )
         ask = costs if first.is_priced else answer
-        found = ask(self.session, question, self._state, is_raw=is_raw)
+        found = ask(self.session, question, self._state, is_raw=self._is_raw)
         self._answers.append(found)
         return found
 
