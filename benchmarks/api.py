@@ -106,7 +106,7 @@ def _endpoints(place: Place) -> dict[str, dict[str, Any]]:
     return {
         "overview": {"compare": "previous"},
         f"workflow/{busiest}": {},
-        f"workflow/{busiest}/trend": {"metric": "p90_wall_seconds", "tz": _OTHER_ZONE},
+        f"workflow/{busiest}/trend": {"tz": _OTHER_ZONE},
         "worker/gpu-00": {},
         "workers/comparison": {},
         "comparison": {"workflows": f"{busiest},{others[0]}"},

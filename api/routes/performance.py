@@ -8,11 +8,12 @@ from fastapi import APIRouter, Path, Query
 
 from api import performance as wire
 from api.formats import TABLES, Wished, told
-from api.parameters import Month, Wanted, Zone
+from api.parameters import Asked, Wanted
 from api.problems import documented
 from api.services import Here
 from framehouse.errors import QueryError
 from framehouse.events import Name
+from framehouse.metrics.answers import Filter
 from framehouse.metrics.changes import Change
 from framehouse.metrics.compare import LEVEL
 from framehouse.metrics.comparison import MOST_SIDES, QUANTITIES, Compared, Side, changes_of, compare
@@ -44,16 +45,13 @@ Workflow = Annotated[Name, Path(alias="id", description="A workflow's name or id
 )
 def comparison(
     here: Here,
+    asked: Wanted,
     form: Wished,
-    window: Month,
     workflows: Annotated[
         list[Name],
         Query(description="Names or ids, comma-separated or repeated.", min_length=1, max_length=MOST_SIDES),
     ],
     metric: Metrics = None,
-    tier: Annotated[
-        list[Name] | None, Query(description="One tier for all, or with one workflow the tiers to compare.")
-    ] = None,
     compare_with: Annotated[
         Name | None,
         Query(
@@ -62,20 +60,20 @@ def comparison(
             pattern="^previous$",
         ),
     ] = None,
-    tz: Zone | None = None,
 ) -> Any:
     """Like for like: on the same tiers and workers where both have enough of those in common, and with an interval that
-    holds for everything in the answer together. No clear difference is an answer."""
+    holds for everything in the answer together. No clear difference is an answer. With one workflow and several tiers
+    those are compared. As a table: the differences."""
     warehouse = here.warehouse()
     names = [reference.named(warehouse, "workflow", one).name for one in _split(workflows)]
-    sides = _sides(warehouse, names, _split(tier or []), window, compare_with, tz)
+    sides = _sides(warehouse, names, asked, is_with_previous=compare_with is not None)
     found = compare(warehouse, sides, quantities=list(dict.fromkeys(metric)) if metric else None)
     answer = {
         "sides": sides,
         "level_ratio": found.level,
         "sentences": found.sentences,
         "differences": [_difference(one) for one in found.compared],
-        "changes": _changes(warehouse, names, sides, metric or QUANTITIES),
+        "changes": _changes(warehouse, names, sides, metric or QUANTITIES, asked.zone_name),
         "provenance": found.provenance,
     }
     return told(form, wire.ComparisonAnswer, answer, "differences")
@@ -170,35 +168,29 @@ def _split(names: list[str]) -> list[str]:
     return list(dict.fromkeys(part.strip() for name in names for part in name.split(",") if part.strip()))
 
 
-def _where(workflow: str | None, tier: str | None) -> dict[str, str]:
-    given = {"workflow": workflow, "tier": tier}
-    return {dimension: name for dimension, name in given.items() if name}
-
-
-def _sides(
-    warehouse: Warehouse,
-    workflows: list[str],
-    tiers: list[str],
-    window: Window,
-    compare_with: str | None,
-    tz: str | None,
-) -> list[Side]:
+def _sides(warehouse: Warehouse, workflows: list[str], asked: Asked, *, is_with_previous: bool) -> list[Side]:
     """What the parameters ask to set beside each other. Raises QueryError where that is not two things."""
-    tier = next(iter(tiers), None)
+    where, window = asked.where(warehouse), asked.window
+    tiers = where.pop("tier", [])
+    if "workflow" in where:
+        raise QueryError("what is compared is named in `workflows`", hint="leave `workflow` out")
+
+    def taken(workflow: str, tier: Sequence[str | None]) -> dict[str, Filter]:
+        return {**where, "workflow": workflow, **({"tier": tier[0]} if tier else {})}
+
     if len(workflows) > 1:
-        if len(tiers) > 1 or compare_with:
+        if len(tiers) > 1 or is_with_previous:
             raise QueryError(
                 "several workflows are compared at one tier and in one period",
                 hint="name one workflow to compare tiers or periods",
             )
-        return [Side(name, window, _where(name, tier)) for name in workflows]
-    [workflow] = workflows or [""]
-    if len(tiers) > 1 and not compare_with:
-        return [Side(name, window, _where(workflow, name)) for name in tiers]
-    if compare_with and len(tiers) < 2 and workflow:
-        where = _where(workflow, tier)
-        before = previous(window, Grain.DAY, tz or studio_zone(warehouse))
-        return [Side("the period before", before, where), Side("this period", window, where)]
+        return [Side(name, window, taken(name, tiers)) for name in workflows]
+    if workflows and len(tiers) > 1 and not is_with_previous:
+        return [Side(tier or "no tier", window, taken(workflows[0], [tier])) for tier in tiers]
+    if workflows and is_with_previous and len(tiers) < 2:
+        before = previous(window, Grain.DAY, asked.zone_name or studio_zone(warehouse))
+        own = taken(workflows[0], tiers)
+        return [Side("the period before", before, own), Side("this period", window, own)]
     raise QueryError(
         "one thing alone cannot be compared",
         hint="name two workflows, or one and compare=previous, or one and two tiers",
@@ -206,16 +198,18 @@ def _sides(
 
 
 def _changes(
-    warehouse: Warehouse, names: list[str], sides: list[Side], metrics: Sequence[str]
+    warehouse: Warehouse, names: list[str], sides: list[Side], metrics: Sequence[str], zone_name: str | None
 ) -> list[dict[str, Any]]:
     """Where one workflow is compared with itself: when it jumped."""
-    if len(names) > 1 or "tier" in sides[0].where:
+    if len(names) > 1 or sides[0].window == sides[1].window:
         return []
     whole = Window(min(side.window.start for side in sides), max(side.window.end for side in sides))
     return [
         _change(names[0], metric, change)
         for metric in dict.fromkeys(metrics)
-        for change in changes_of(warehouse, metric, window=whole, where={"workflow": names[0]})[0]
+        for change in changes_of(warehouse, metric, window=whole, where=sides[0].where, zone_name=zone_name)[
+            0
+        ]
     ]
 
 

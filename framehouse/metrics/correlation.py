@@ -16,6 +16,8 @@ from framehouse.metrics.compare import LEVEL
 from framehouse.warehouse import Session
 from framehouse.windows import Window
 
+#: About so many attempts are read of more: they tell a coefficient to within 0.02.
+ENOUGH = 10_000
 #: Fewer attempts say nothing of how a parameter goes with a score.
 FEWEST = 10
 #: Weaker ones explain less than a hundredth of the score's variance.
@@ -37,9 +39,16 @@ class Correlation:
 
 
 def correlations(
-    session: Session, *, window: Window, where: Mapping[str, Filter], level: float = LEVEL
+    session: Session,
+    *,
+    window: Window,
+    where: Mapping[str, Filter],
+    known_count: int,
+    level: float = LEVEL,
 ) -> list[Correlation]:
     """Every numeric parameter with every score of one workflow's succeeded attempts, the strongest first.
+
+    `known_count` is about how many attempts there are: of more than 10,000 that many are read, drawn by their jobs.
 
     Pairs of fewer than 10 attempts, and parameters that never change, are left out. Raises QueryError unless `where`
     names one workflow, and NoAnswerError where raw rows of the window were dropped.
@@ -64,8 +73,10 @@ def correlations(
         else None
         for dimension in ("workflow", *_DIMENSIONS)
     }
+    share = max(1, min(1024, round(1024 * ENOUGH / max(known_count, 1))))
     rows = session.rows(
-        "metrics.correlations", {"start": window.start, "end": window.end, "fewest": FEWEST, **allowed}
+        "metrics.correlations",
+        {"start": window.start, "end": window.end, "fewest": FEWEST, "share": share, **allowed},
     )
     found = [
         _told(row["parameter"], row["score"], row["coefficient"], row["count"], len(rows), level)

@@ -200,10 +200,10 @@ def worker_report(
         beats = Reader(session, window=window, zone_name=zone_name, where={"worker": name})
         [states] = beats.table([*_STATES, "utilisation_ratio"])
         reader = Reader(session, window=window, zone_name=zone_name, where=own)
-        [summary] = summaries(reader)
+        [summary] = summaries(reader, has_scores=False)  # no rollup keeps those by worker
         done = filled(reader, ("attempt_count", "succeeded_count", "segments_per_hour", "gpu_hours"), grain)
         told = filled(beats, _STATES, grain)
-        each = highest(workflows(reader), "attempt_count")
+        each = highest(workflows(reader, has_scores=False), "attempt_count")
         provenance = reader.provenance()
     until = now or datetime.now(UTC)
     series = []
@@ -251,7 +251,7 @@ def quality_report(
         found = spreads(reader, "score")
         trends = _trends(reader, [str(one.name) for one in found], grain)
         told = reader.provenance("score_count")
-        related, why = _correlations(session, window, own)
+        related, why = _correlations(session, window, own, told.count)
     return QualityReport(reader.zone_name, tuple(found), trends, related, why, told)
 
 
@@ -266,10 +266,12 @@ def _trends(reader: Reader, names: list[str], grain: Grain) -> dict[str, tuple[t
 
 
 def _correlations(
-    session: Session, window: Window, where: Mapping[str, Filter]
+    session: Session, window: Window, where: Mapping[str, Filter], score_count: int
 ) -> tuple[tuple[Correlation, ...] | None, str | None]:
     try:
-        return tuple(correlations(session, window=window, where=where)), None
+        [scored] = Reader(session, window=window, where=where).table("succeeded_count")
+        known = int(_number(scored["succeeded_count"])) if score_count else 0
+        return tuple(correlations(session, window=window, where=where, known_count=known)), None
     except NoAnswerError as error:
         return None, str(error)
 

@@ -49,23 +49,25 @@ SUMMARY = (
 COSTS = ("gpu_cost", "wasted_gpu_cost", "priced_gpu_ratio")
 
 
-def summaries(reader: Reader, by: Sequence[str] = (), *, and_also: Sequence[str] = ()) -> list[Row]:
+def summaries(
+    reader: Reader, by: Sequence[str] = (), *, and_also: Sequence[str] = (), has_scores: bool = True
+) -> list[Row]:
     """A row for each value of the dimensions (without any, one row), with the means of its scores."""
     unpriced: Row = dict.fromkeys(COSTS)
     rows = [{**row, **unpriced} for row in reader.table([*SUMMARY, *and_also], by=by)]
     places = {tuple(row[dimension] for dimension in by): row for row in rows}
     for priced in reader.table(COSTS, by=by) if rates(reader.session) else ():
         places[tuple(priced[dimension] for dimension in by)] |= priced
-    for scored in reader.table("avg_score", by=(*by, "score")):
+    for scored in reader.table("avg_score", by=(*by, "score")) if has_scores else ():
         if scored["avg_score"] is not None:
             own = places[tuple(scored[dimension] for dimension in by)]
             own[f"avg_{scored['score']}_score"] = scored["avg_score"]
     return rows
 
 
-def workflows(reader: Reader, *, and_also: Sequence[str] = ()) -> list[Row]:
+def workflows(reader: Reader, *, and_also: Sequence[str] = (), has_scores: bool = True) -> list[Row]:
     """A row for each workflow, with its id and its name first."""
-    rows = summaries(reader, ("workflow",), and_also=and_also)
+    rows = summaries(reader, ("workflow",), and_also=and_also, has_scores=has_scores)
     names = [str(row.pop("workflow")) for row in rows]
     found = ids(reader.session, {"workflow": names})["workflow"] if names else ()
     return [

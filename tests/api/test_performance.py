@@ -111,7 +111,7 @@ def test_workers_are_ranked(studio: httpx.Client) -> None:
         ("comparison", {"workflows": "a,b", "compare": "previous"}, 422, "one period"),
         ("comparison", {"workflows": "a,nobody"}, 404, "nobody"),
         ("comparison", {"workflows": "a,b", "metric": "attempt_count"}, 422, "cannot be compared"),
-        ("comparison", {"workflows": "a,b", "tier": "huge"}, 422, "huge"),
+        ("comparison", {"workflows": "a,b", "tier": "huge"}, 404, "huge"),
         ("comparison", {"workflows": ","}, 422, "alone"),
         ("workflow/a/trend", {"metric": "priced_gpu_ratio"}, 422, "no trend"),
         ("workflow/a/trend", {"metric": "avg_wall_second"}, 422, "no metric"),

@@ -40,9 +40,10 @@ union all select 'scene_type', name, id from studio.scene_types where name = any
 union all select 'worker', name, id from studio.workers where name = any(%(worker)s);
 
 -- name: correlations
--- Numbers only, and none so large that sums of their squares overflow.
+-- Numbers only, and none so large that sums of their squares overflow. Of many attempts a share of 1024ths, which is
+-- the same whenever it is asked; each attempt's numbers are read once, and not once for each pair.
 with scored as materialized (
-    select parameters_json, quality_scores_json
+    select row_number() over () as id, parameters_json, quality_scores_json
     from telemetry.performance_metrics
     where finished_at >= %(start)s and finished_at < %(end)s and outcome = 'succeeded'
         and workflow_id = any(%(workflow)s::int[])
@@ -50,20 +51,19 @@ with scored as materialized (
         and (%(worker)s::int[] is null or coalesce(worker_id, -1) = any(%(worker)s::int[]))
         and (%(project)s::int[] is null or coalesce(project_id, -1) = any(%(project)s::int[]))
         and parameters_json is not null and quality_scores_json is not null
+        and (hashtext(job_id) & 1023) < %(share)s
 ),
-pairs as (
-    select parameters.key as parameter, scores.key as score,
-           case when jsonb_typeof(parameters.value) = 'number' then
-               case when abs(parameters.value::numeric) < 1e100 then parameters.value::double precision end
-           end as x,
-           case when abs(scores.value::numeric) < 1e100 then scores.value::double precision end as y
-    from scored
-    cross join lateral jsonb_each(parameters_json) as parameters
-    cross join lateral jsonb_each(quality_scores_json) as scores
-    where jsonb_typeof(parameters.value) = 'number'
+parameters as materialized (
+    select id, key as parameter, case when abs(value::numeric) < 1e100 then value::double precision end as x
+    from scored cross join lateral jsonb_each(parameters_json)
+    where jsonb_typeof(value) = 'number'
+),
+scores as materialized (
+    select id, key as score, case when abs(value::numeric) < 1e100 then value::double precision end as y
+    from scored cross join lateral jsonb_each(quality_scores_json)
 )
 select parameter, score, corr(y, x) as coefficient, regr_count(y, x) as count
-from pairs
+from parameters join scores using (id)
 group by parameter, score
 having regr_count(y, x) >= %(fewest)s and corr(y, x) is not null
 order by parameter, score;
