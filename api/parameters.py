@@ -4,7 +4,7 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Query
@@ -14,8 +14,6 @@ from framehouse.errors import ContractError, Problem
 from framehouse.events import Instant, Name, Outcome
 from framehouse.warehouse import Warehouse, reference
 from framehouse.windows import Window
-
-T = TypeVar("T")
 
 
 def _is_zone(name: str) -> str:
@@ -105,19 +103,22 @@ def _asked(
 Wanted = Annotated[Asked, Depends(_asked)]
 
 
-def paged(rows: Sequence[T], cursor: str | None, limit: int) -> tuple[Sequence[T], str | None]:
-    """One page of rows that are known at once, and the cursor of the next. Raises ContractError."""
-    start = 0
-    if cursor is not None:
-        try:
-            start = int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii"))
-        except (ValueError, UnicodeError):
-            start = -1
-        if start < 0 or start > 2**31:
-            raise ContractError(
-                "the cursor is not one of this list's",
-                [Problem("cursor", "not a cursor", "next_cursor of the page before, or none")],
-            )
-    end = start + limit
-    following = base64.urlsafe_b64encode(str(end).encode()).decode().rstrip("=")
-    return rows[start:end], following if end < len(rows) else None
+def position(cursor: str | None) -> int:
+    """Where a page begins within rows that are known at once. Raises ContractError."""
+    if cursor is None:
+        return 0
+    try:
+        start = int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii"))
+    except (ValueError, UnicodeError):
+        start = -1
+    if not 0 <= start <= 2**31:
+        raise ContractError(
+            "the cursor is not one of this list's",
+            [Problem("cursor", "not a cursor", "next_cursor of the page before, or none")],
+        )
+    return start
+
+
+def cursor_at(start: int) -> str:
+    """The cursor of the page that begins there."""
+    return base64.urlsafe_b64encode(str(start).encode()).decode().rstrip("=")

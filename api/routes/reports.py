@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 
 from api import reports as wire
 from api.formats import TABLES, Wished, told
-from api.parameters import Wanted, paged
+from api.parameters import Wanted, cursor_at, position
 from api.problems import documented
 from api.services import Here, Services
 from api.wire import Cursor, Limit
@@ -202,15 +202,25 @@ def show_quality(
     responses={**_ERRORS, **TABLES},
 )
 def show_stages(
-    here: Here, asked: Wanted, form: Wished, cursor: Cursor | None = None, limit: Limit = 100
+    here: Here, asked: Wanted, form: Wished, cursor: Cursor | None = None, limit: Limit = 20
 ) -> Any:
     """What each stage of each workflow took, those first that take the most time of all."""
     warehouse = here.warehouse()
-    found, provenance = stages(
-        warehouse, window=asked.window, zone_name=asked.zone_name, where=asked.where(warehouse)
+    start = position(cursor)
+    found, count, provenance = stages(
+        warehouse,
+        window=asked.window,
+        zone_name=asked.zone_name,
+        where=asked.where(warehouse),
+        start=start,
+        limit=limit,
     )
-    page, following = paged([_stage(one) for one in found], cursor, limit)
-    answer = {"window": asked.window, "items": page, "next_cursor": following, "provenance": provenance}
+    answer = {
+        "window": asked.window,
+        "items": [_stage(one) for one in found],
+        "next_cursor": cursor_at(start + limit) if start + limit < count else None,
+        "provenance": provenance,
+    }
     return told(form, wire.StagePage, answer, "items")
 
 

@@ -262,12 +262,13 @@ GPU_TIME_PARTS: tuple[Part, ...] = tuple(
 )
 
 #: One number in an attempt's scores, whichever name it has there; one stage that ran, likewise.
+_STAGE_MS = Histogram(low=0.1, bins=1024)
 QUALITY = Quantity(
     "score", "A quality score.", "cast(value as double precision)", is_logged=True, histogram=SCORE
 )
 STAGE = Quantity(
     "stage_ms", "Time of one run of a stage; taken from a cache, it did not run.", "duration_ms",
-    f"{SUCCEEDED} and is_cached is not true", is_logged=True, histogram=DURATION,
+    f"{SUCCEEDED} and is_cached is not true", is_logged=True, histogram=_STAGE_MS,
 )  # fmt: skip
 SCORE_PARTS: tuple[Part, ...] = (Part("scored_count", "count(*)", Merge.COUNT), NEWEST, *QUALITY.moments())
 STAGE_PARTS: tuple[Part, ...] = (

@@ -83,6 +83,7 @@ class Reader:
         self._is_raw = is_raw
         self._state = state_of(session, window)
         self._where = ids(session, where or {})
+        self._named = dict(where or {})
         self._answers: list[Answer] = []
         self.zone_name = zone_name or self._state.studio_zone
 
@@ -108,6 +109,15 @@ class Reader:
             }
             answers.append(Answer(named, found.plans))
         return _joined(wanted, dimensions, step, answers)
+
+    def of(self, **where: Filter) -> "Reader":
+        """A reader of fewer rows: those that have these values besides."""
+        named = {**self._named, **where}
+        found = Reader(
+            self.session, window=self.window, zone_name=self.zone_name, where=named, is_raw=self._is_raw
+        )
+        found._answers = self._answers
+        return found
 
     def answer(
         self,

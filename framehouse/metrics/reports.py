@@ -87,7 +87,7 @@ def workflow_report(
             _shares(reader, "worker"),
             _shares(reader, "gpu_model"),
             tuple(spreads(reader, "score")),
-            tuple(stages_in(reader)),
+            tuple(stages_in(reader)[0]),
             reader.provenance(),
         )
 
@@ -125,33 +125,45 @@ def spreads(reader: Reader, quantity: str) -> list[Spread]:
     return found
 
 
-def stages_in(reader: Reader) -> list[Stage]:
-    """The stages of each workflow, those first that take the most time of all."""
-    names = [f"{statistic}_stage_ms" for statistic in _SPREAD]
-    rows = list(
-        reader.table([*names, "stage_count", "stage_hours", "stage_cached_ratio"], by=("workflow", "stage"))
+def stages_in(reader: Reader, *, start: int = 0, limit: int | None = None) -> tuple[list[Stage], int]:
+    """The stages of each workflow, those first that take the most time of all: some of them, and how many there are.
+
+    Quantiles are of those alone, since histograms of all would take long to add up.
+    """
+    moments, quantiles = (
+        [f"{statistic}_stage_ms" for statistic in some] for some in (_SPREAD[:4], _SPREAD[4:])
     )
+    keys = ("workflow", "stage")
+    rows = [
+        dict(row)
+        for row in reader.table([*moments, "stage_count", "stage_hours", "stage_cached_ratio"], by=keys)
+        if row["stage_count"] or row["stage_cached_ratio"] is not None  # or else of failed attempts alone
+    ]
     whole: dict[str, float] = {}
     for row in rows:
-        workflow = str(row["workflow"])
-        whole[workflow] = whole.get(workflow, 0.0) + _number(row["stage_hours"])
-    found = []
-    for row in rows:
-        hours, total = row["stage_hours"], whole[str(row["workflow"])]
-        if not row["stage_count"] and row["stage_cached_ratio"] is None:
-            continue  # of attempts that failed alone
-        found.append(
-            Stage(
-                str(row["workflow"]),
-                str(row["stage"]),
-                int(_number(row["stage_count"])),
-                {statistic: row[f"{statistic}_stage_ms"] for statistic in _SPREAD},
-                None if hours is None else _number(hours),
-                _number(hours) / total if total and hours is not None else None,
-                None if row["stage_cached_ratio"] is None else _number(row["stage_cached_ratio"]),
-            )
-        )
-    return sorted(found, key=lambda stage: -(stage.hours or 0.0))
+        whole[str(row["workflow"])] = whole.get(str(row["workflow"]), 0.0) + _number(row["stage_hours"])
+    rows.sort(key=lambda row: -_number(row["stage_hours"]))
+    end = len(rows) if limit is None else start + limit
+    page = {(str(row["workflow"]), str(row["stage"])): row for row in rows[start:end]}
+    if page:
+        workflows_of, stages_of = (sorted({key[place] for key in page}) for place in (0, 1))
+        for told in reader.of(workflow=workflows_of, stage=stages_of).table(quantiles, by=keys):
+            if (own := page.get((str(told["workflow"]), str(told["stage"])))) is not None:
+                own |= {name: told[name] for name in quantiles}
+    return [_stage(row, whole[workflow]) for (workflow, _), row in page.items()], len(rows)
+
+
+def _stage(row: Row, whole: float) -> Stage:
+    hours = row["stage_hours"]
+    return Stage(
+        str(row["workflow"]),
+        str(row["stage"]),
+        int(_number(row["stage_count"])),
+        {statistic: row[f"{statistic}_stage_ms"] for statistic in _SPREAD},
+        None if hours is None else _number(hours),
+        _number(hours) / whole if whole and hours is not None else None,
+        None if row["stage_cached_ratio"] is None else _number(row["stage_cached_ratio"]),
+    )
 
 
 def stages(
@@ -160,11 +172,13 @@ def stages(
     window: Window,
     zone_name: str | None = None,
     where: Mapping[str, Filter] | None = None,
-) -> tuple[list[Stage], Provenance]:
-    """The stages of all workflows (or those of `where`), and what that rests on."""
+    start: int = 0,
+    limit: int | None = None,
+) -> tuple[list[Stage], int, Provenance]:
+    """Some stages of all workflows (or those of `where`), how many there are, and what that rests on."""
     with warehouse.session(is_snapshot=True) as session:
         reader = Reader(session, window=window, zone_name=zone_name, where=where)
-        return stages_in(reader), reader.provenance("stage_count")
+        return *stages_in(reader, start=start, limit=limit), reader.provenance("stage_count")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ select
     workflow_id,
     tier_id,
     name,
-    histogram(ln(duration_ms), -6.907755, 13.572245, 1024) filter (where outcome = 'succeeded' and is_cached is not true and duration_ms > 0 and duration_ms < 'Infinity') as stage_ms_histogram
+    histogram(ln(duration_ms), -2.302585, 18.177415, 1024) filter (where outcome = 'succeeded' and is_cached is not true and duration_ms > 0 and duration_ms < 'Infinity') as stage_ms_histogram
 from {{ source('telemetry', 'performance_metrics') }}
 cross join lateral jsonb_to_recordset(pipeline_stages_json) as stages (name text, duration_ms double precision, is_cached boolean)
 where {{ in_bucket('finished_at') }}
