@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import psycopg
 
+from framehouse.metrics import answers
 from framehouse.metrics.plan import Marks
 from framehouse.metrics.rollups import ROLLUPS
 from framehouse.warehouse import Warehouse, maintain, pool
@@ -119,7 +120,7 @@ BREAKS: dict[str, Break] = {
     ),
     "plans_without_marks": Break(
         "metrics.read reads touched buckets from their source",
-        patches=((_read, "_marks", lambda found: Marks()),),
+        patches=((answers, "_marks", lambda found: Marks()),),
     ),
     "marks_of_another_instant": Break(
         "metrics.read knows the marks of the very snapshot in which it reads cells",

@@ -151,6 +151,9 @@ def _rows(
     return sorted(rows, key=_key)
 
 
+_KEYS = {"bucket", "score", "name", "host_gpu_model"}
+
+
 def _key(row: dict[str, object]) -> str:
     """The bucket and the dimensions, which no two rows share."""
-    return str([row[column] for column in sorted(row) if column == "bucket" or column.endswith("_id")])
+    return str([row[column] for column in sorted(row) if column in _KEYS or column.endswith("_id")])

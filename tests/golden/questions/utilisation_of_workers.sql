@@ -17,9 +17,9 @@ SELECT
 FROM (
   SELECT
     parts.worker_id,
-    CAST(SUM(parts.generating_seconds_sum) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS generating_hours,
-    CAST(SUM(parts.idle_seconds_sum) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS idle_hours,
-    CAST(SUM(parts.generating_seconds_sum) AS DOUBLE PRECISION) / NULLIF(
+    CAST(COALESCE(SUM(parts.generating_seconds_sum), 0 * SUM(parts.covered_seconds_sum)) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS generating_hours,
+    CAST(COALESCE(SUM(parts.idle_seconds_sum), 0 * SUM(parts.covered_seconds_sum)) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS idle_hours,
+    CAST(COALESCE(SUM(parts.generating_seconds_sum), 0) AS DOUBLE PRECISION) / NULLIF(
       (
         SUM(parts.covered_seconds_sum) - COALESCE(SUM(parts.offline_seconds_sum), 0)
       ),
@@ -43,12 +43,27 @@ FROM (
           state = 'idle') AS idle_seconds_sum,
         SUM(covered_seconds) FILTER(WHERE
           state = 'offline') AS offline_seconds_sum
-      FROM telemetry.worker_heartbeats
-      WHERE
-        covered_from >= CAST(%(start_0)s AS TIMESTAMPTZ)
-        AND covered_from < CAST(%(end_0)s AS TIMESTAMPTZ)
-        AND covered_from >= span.opens_at
-        AND covered_from < span.closes_at
+      FROM (
+        SELECT
+          covered_from,
+          state,
+          worker_id,
+          CAST(EXTRACT(EPOCH FROM (
+            LEAST(covered_to, span.closes_at) - GREATEST(covered_from, span.opens_at)
+          )) AS DOUBLE PRECISION) AS covered_seconds
+        FROM telemetry.worker_heartbeats
+        WHERE
+          covered_from > (
+            CAST(%(start_0)s AS TIMESTAMPTZ) - INTERVAL '15 MINUTES'
+          )
+          AND covered_from < CAST(%(end_0)s AS TIMESTAMPTZ)
+          AND covered_to > CAST(%(start_0)s AS TIMESTAMPTZ)
+          AND covered_from > (
+            span.opens_at - INTERVAL '15 MINUTES'
+          )
+          AND covered_from < span.closes_at
+          AND covered_to > span.opens_at
+      ) AS clipped
       GROUP BY
         worker_id
       HAVING
