@@ -23,7 +23,7 @@ from framehouse.warehouse.maintain import backlog
 from .conftest import Event
 from .streams import heard
 
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 300
 
 
 class Program:
