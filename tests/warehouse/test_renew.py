@@ -279,16 +279,16 @@ def test_a_part_that_means_something_else_forgets_what_it_was(
     studio: Warehouse, tmp_path: Path, changed: Callable[[Callable[[str], str]], Path]
 ) -> None:
     project = changed(
-        lambda text: text.replace("    sum(covered_seconds) as", "    sum(covered_seconds) / 2 as")
+        lambda text: text.replace("(where state = 'offline') as", "(where state = 'offline') / 2 as")
     )
     build(studio, log_dir=tmp_path, is_renewing=True, project=project)
     for name in (FINE, DAILY):
         told = ask(studio.url, "select parts_from from ops.rollups where name = %s", name)
         assert isinstance(told, dict)
-        assert told.keys() == {"covered_seconds_sum", "idle_seconds_sum"}
+        assert told.keys() == {"offline_seconds_sum", "idle_seconds_sum"}
     assert ask(
         studio.url,
-        f"select bool_and(covered_seconds_sum is null) from rollup.{FINE} where bucket < %s",
+        f"select bool_and(offline_seconds_sum is null) from rollup.{FINE} where bucket < %s",
         FENCE,
     )
     assert hours(studio, "generating_hours")
@@ -299,9 +299,9 @@ def test_a_part_that_another_version_computes_otherwise_is_not_used(
 ) -> None:
     later = Window(FENCE, ALL_OF_IT.end)
     build(studio, log_dir=tmp_path, is_renewing=True)
-    spent = hours(studio, "offline_hours", later)
+    spent = hours(studio, "generating_hours", later)
     finer_only = changed(
-        lambda text: text.replace("    sum(covered_seconds) as", "    sum(covered_seconds) / 2 as")
+        lambda text: text.replace("(where state = 'offline') as", "(where state = 'offline') / 2 as")
     )
     build(studio, log_dir=tmp_path, is_renewing=True, project=finer_only)
     # Unused in the daily rollup too, whose own line is the same.
@@ -312,8 +312,8 @@ def test_a_part_that_another_version_computes_otherwise_is_not_used(
     assert row == raw
     with pytest.raises(NoAnswerError):
         hours(studio, "utilisation_ratio")
-    assert hours(studio, "offline_hours", later) == spent
-    assert metrics.read(studio, ["offline_hours"], window=later).sources == (DAILY,)
+    assert hours(studio, "generating_hours", later) == spent
+    assert metrics.read(studio, ["generating_hours"], window=later).sources == (DAILY,)
 
 
 def test_no_view_changes_under_a_reader_of_an_instant(studio: Warehouse, tmp_path: Path) -> None:
