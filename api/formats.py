@@ -12,6 +12,8 @@ from fastapi import Depends, Header
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from api.problems import documented
+
 
 class Form(StrEnum):
     """What an answer is written as."""
@@ -25,14 +27,15 @@ class Form(StrEnum):
 _FILE_NAMES = {Form.CSV: "csv", Form.PARQUET: "parquet", Form.ARROW: "arrows"}
 
 #: `responses` of a route whose answer may be a table.
-TABLES: dict[int | str, dict[str, Any]] = {
+TOLD: dict[int | str, dict[str, Any]] = {
+    **documented(404, 410, 422, 503),
     200: {
         "content": {
             Form.CSV: {"schema": {"type": "string"}},
             Form.PARQUET: {"schema": {"type": "string", "format": "binary"}},
             Form.ARROW: {"schema": {"type": "string", "format": "binary"}},
         }
-    }
+    },
 }
 
 

@@ -1,17 +1,17 @@
 """Query parameters that several routes share: a time zone, a window, what is kept of it."""
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, TypedDict
 from zoneinfo import ZoneInfo
 
-from fastapi import Depends, Query
+from fastapi import Depends, Path, Query
 from pydantic import AfterValidator
 
 from framehouse.errors import ContractError, Problem
 from framehouse.events import Instant, Name, Outcome
+from framehouse.metrics.answers import Filter
 from framehouse.warehouse import Warehouse, reference
 from framehouse.windows import Window
 
@@ -52,6 +52,17 @@ Names = Annotated[
 ]
 
 
+Workflow = Annotated[Name, Path(alias="id", description="A workflow's name or id.")]
+
+
+class Scope(TypedDict):
+    """Which rows a report is of."""
+
+    window: Window
+    zone_name: str | None
+    where: Mapping[str, Filter]
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What the query asks for: a window, a zone (None: the studio's), and what is kept of it, by name."""
@@ -69,6 +80,10 @@ class Asked:
             ]
             for dimension, names in self.filters.items()
         }
+
+    def scope(self, warehouse: Warehouse) -> Scope:
+        """What every report takes. Raises NotFoundError."""
+        return {"window": self.window, "zone_name": self.zone_name, "where": self.where(warehouse)}
 
 
 _WITH_IDS = {"project", "tier", "workflow", "worker"}
@@ -103,22 +118,11 @@ def _asked(
 Wanted = Annotated[Asked, Depends(_asked)]
 
 
-def position(cursor: str | None) -> int:
-    """Where a page begins within rows that are known at once. Raises ContractError."""
+def place_in(cursor: str | None) -> int:
+    """Where a page begins, in a list whose cursors are numbers. Raises ContractError."""
     if cursor is None:
         return 0
-    try:
-        start = int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii"))
-    except (ValueError, UnicodeError):
-        start = -1
-    if not 0 <= start <= 2**31:
-        raise ContractError(
-            "the cursor is not one of this list's",
-            [Problem("cursor", "not a cursor", "next_cursor of the page before, or none")],
-        )
-    return start
-
-
-def cursor_at(start: int) -> str:
-    """The cursor of the page that begins there."""
-    return base64.urlsafe_b64encode(str(start).encode()).decode().rstrip("=")
+    if cursor.isascii() and cursor.isdigit() and int(cursor) < 2**63:
+        return int(cursor)
+    wrong = Problem("cursor", "not a cursor", "next_cursor of the page before, or none")
+    raise ContractError("the cursor is not one of this list's", [wrong])

@@ -12,7 +12,7 @@ import httpx
 
 from benchmarks import reads, traffic
 from benchmarks.databases import Place
-from benchmarks.measure import Figure, interleaved
+from benchmarks.measure import Figure
 from benchmarks.service import service
 from framehouse.metrics import read
 from framehouse.metrics.overview import overview
@@ -21,12 +21,10 @@ from framehouse.warehouse import Warehouse
 from framehouse.warehouse.maintain import maintain
 from framehouse.windows import Window
 
-_PAIRS = 9
 _SERIES = "avg_wall_seconds_per_segment"
 _OTHER_ZONE = "Asia/Kathmandu"
 #: Seconds that the first request to any endpoint may take.
 _COLD = 3.0
-_BAR_ROWS = 2_500_000
 
 
 def measure(places: Sequence[Place], report: Reporter) -> list[Figure]:
@@ -45,7 +43,6 @@ def measure(places: Sequence[Place], report: Reporter) -> list[Figure]:
 
 def _beside_raw(place: Place, warehouse: Warehouse) -> list[Figure]:
     window = reads.window(place, days=30)
-    has_bar = place.rows_a_day * min(30, place.day_count) >= _BAR_ROWS
     busiest = _busiest(place)
 
     with service(place.url, place.server.folder) as client:
@@ -64,40 +61,22 @@ def _beside_raw(place: Place, warehouse: Warehouse) -> list[Figure]:
                 is_raw=True,
             )
 
-        ours, raw = interleaved(
-            lambda: get("overview"), lambda: overview(warehouse, window=window, is_raw=True), _PAIRS
-        )
-        named = "GET overview, 30 days"
-        found = [
-            Figure(
-                place.size,
-                named,
-                ours * 1e3,
-                raw * 1e3,
-                "ms",
-                "x faster",
-                _PAIRS,
-                raw / ours,
-                50.0 if has_bar else None,
-            )
+        return [
+            reads.faster(
+                place,
+                "GET overview, 30 days",
+                lambda: get("overview"),
+                lambda: overview(warehouse, window=window, is_raw=True),
+                bar=50.0,
+            ),
+            reads.faster(
+                place,
+                f"GET trend of a workflow by day in {_OTHER_ZONE}, 30 days",
+                lambda: get(f"workflow/{busiest}/trend", metric=_SERIES, tz=_OTHER_ZONE),
+                series_from_raw,
+                bar=5.0,
+            ),
         ]
-        trend = f"workflow/{busiest}/trend"
-        ours, raw = interleaved(lambda: get(trend, metric=_SERIES, tz=_OTHER_ZONE), series_from_raw, _PAIRS)
-        named = f"GET trend of a workflow by day in {_OTHER_ZONE}, 30 days"
-        found.append(
-            Figure(
-                place.size,
-                named,
-                ours * 1e3,
-                raw * 1e3,
-                "ms",
-                "x faster",
-                _PAIRS,
-                raw / ours,
-                5.0 if has_bar else None,
-            )
-        )
-    return found
 
 
 def _endpoints(place: Place) -> dict[str, dict[str, Any]]:

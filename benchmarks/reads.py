@@ -5,7 +5,7 @@ recomputed; a read computes them from raw meanwhile.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -76,22 +76,31 @@ def _figure(place: Place, warehouse: Warehouse, question: _Question) -> Figure:
         return read(warehouse, question.metrics, window=asked, is_raw=is_raw, **question.more)
 
     _check_equal(ask(False), ask(True), is_exact=question.metrics is MEANS)
-    ours, raw = interleaved(lambda: ask(False), lambda: ask(True), _PAIRS)
-    bar = (
-        _BARS[question.touched]
-        if question.has_bar and place.rows_a_day * min(_DAYS, place.day_count) >= _BAR_ROWS
-        else None
-    )
+    bar = _BARS[question.touched] if question.has_bar else None
+    return faster(place, question.name, lambda: ask(False), lambda: ask(True), bar=bar)
+
+
+def faster(
+    place: Place,
+    name: str,
+    ours: Callable[[], object],
+    raw: Callable[[], object],
+    *,
+    bar: float | None = None,
+) -> Figure:
+    """How many times faster ours is than the same from raw; the bar is held against a month of enough rows."""
+    took, baseline = interleaved(ours, raw, _PAIRS)
+    is_large = place.rows_a_day * min(_DAYS, place.day_count) >= _BAR_ROWS
     return Figure(
         place.size,
-        question.name,
-        ours * 1e3,
-        raw * 1e3,
+        name,
+        took * 1e3,
+        baseline * 1e3,
         "ms",
         "x faster",
         _PAIRS,
-        raw / ours,
-        bar,
+        baseline / took,
+        bar if is_large else None,
     )
 
 

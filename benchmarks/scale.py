@@ -20,7 +20,7 @@ import psycopg
 
 from benchmarks import load, reads, touch, traffic
 from benchmarks.databases import Place
-from benchmarks.measure import Figure, interleaved, median, seconds
+from benchmarks.measure import Figure, median, seconds
 from framehouse.metrics import read
 from framehouse.metrics.rollups import ROLLUPS
 from framehouse.progress import Reporter
@@ -67,9 +67,8 @@ def _overview(place: Place, warehouse: Warehouse) -> Figure:
         read(warehouse, _OVERVIEW[:4], window=window, grain="day", is_raw=is_raw)
         read(warehouse, _OVERVIEW, window=window, by="workflow", is_raw=is_raw)
 
-    ours, raw = interleaved(lambda: ask(False), lambda: ask(True), _PAIRS)
-    return Figure(place.size, "overview of 30 days: totals, by day, by workflow", ours * 1e3, raw * 1e3, "ms",
-                  "x faster", _PAIRS, raw / ours)  # fmt: skip
+    name = "overview of 30 days: totals, by day, by workflow"
+    return reads.faster(place, name, lambda: ask(False), lambda: ask(True))
 
 
 def _planning(place: Place, warehouse: Warehouse) -> Iterator[Figure]:

@@ -21,6 +21,11 @@ class Unit:
     dimension: str
     scale: float  # how many of the dimension's base unit (second, MiB, joule, 1) one of these is
 
+    @property
+    def shown(self) -> str:
+        """What stands beside a number of it; its suffix where people read no unit."""
+        return self.label or self.suffix
+
 
 UNITS: tuple[Unit, ...] = (
     Unit("seconds", "s", "time", 1.0),

@@ -4,12 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 
 from api import performance as wire
-from api.formats import TABLES, Wished, told
-from api.parameters import Asked, Wanted
-from api.problems import documented
+from api.formats import TOLD, Wished, told
+from api.parameters import Asked, Wanted, Workflow
 from api.services import Here
 from framehouse.errors import QueryError
 from framehouse.events import Name
@@ -34,14 +33,13 @@ Metrics = Annotated[
         " unit of work takes and the scores that all have.",
     ),
 ]
-Workflow = Annotated[Name, Path(alias="id", description="A workflow's name or id.")]
 
 
 @router.get(
     "/comparison",
     summary="Compare workflows, or one workflow in two periods or at two tiers",
     response_model=wire.ComparisonAnswer,
-    responses={**documented(404, 410, 422, 503), **TABLES},
+    responses=TOLD,
 )
 def comparison(
     here: Here,
@@ -83,7 +81,7 @@ def comparison(
     "/workflow/{id}/trend",
     summary="A metric of a workflow over time",
     response_model=wire.TrendAnswer,
-    responses={**documented(404, 410, 422, 503), **TABLES},
+    responses=TOLD,
 )
 def workflow_trend(
     here: Here,
@@ -105,7 +103,7 @@ def workflow_trend(
     answer = {
         "workflow": name,
         "metric": metric,
-        "unit": found.unit.label or found.unit.suffix,
+        "unit": found.unit.shown,
         "grain": grain,
         "tz": zone_name,
         "moving": moving,
@@ -134,7 +132,7 @@ def workflow_trend(
     "/workers/comparison",
     summary="Rank workers on the same work",
     response_model=wire.RankingAnswer,
-    responses={**documented(404, 410, 422, 503), **TABLES},
+    responses=TOLD,
 )
 def workers_comparison(
     here: Here, asked: Wanted, form: Wished, metric: Name = "wall_seconds_per_segment"

@@ -10,10 +10,10 @@ from starlette.responses import JSONResponse, Response
 from api import wire
 from api.answers import refusal, results
 from api.bodies import Body
+from api.parameters import place_in
 from api.problems import documented, problem
 from api.schemas import one_or_many, refused
 from api.services import Here
-from framehouse.errors import ContractError, Problem
 from framehouse.events import Event, Heartbeat, Name
 from ingest import quarantine
 from ingest.verdict import Status
@@ -38,7 +38,7 @@ def list_quarantine(
 ) -> dict[str, Any]:
     """In the order of their arrival; those that were replayed only on request."""
     warehouse = here.warehouse()
-    rows = quarantine.page(warehouse, _after(cursor), limit, include_replayed, code=code)
+    rows = quarantine.page(warehouse, place_in(cursor), limit, include_replayed, code=code)
     is_last = len(rows) < limit or not quarantine.page(warehouse, rows[-1].id, 1, include_replayed, code=code)
     return {"items": rows, "next_cursor": None if is_last else str(rows[-1].id)}
 
@@ -76,15 +76,6 @@ def replay_quarantined(here: Here, id: RowId, mended: Body) -> Response:  # noqa
     if done.verdicts:
         return refusal(done.verdicts, detail)
     return problem(422, done.code or "invalid", detail, done.errors)
-
-
-def _after(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    if cursor.isascii() and cursor.isdigit() and int(cursor) < 2**63:
-        return int(cursor)
-    wrong = Problem("cursor", "not a cursor", "next_cursor of the page before, or none")
-    raise ContractError("the cursor is not one of this list's", [wrong])
 
 
 def _text(body: bytes) -> str | None:

@@ -6,15 +6,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 
 from api import reports as wire
-from api.formats import TABLES, Wished, told
-from api.parameters import Wanted, cursor_at, position
-from api.problems import documented
-from api.services import Here, Services
+from api.formats import TOLD, Wished, told
+from api.parameters import Wanted, Workflow, place_in
+from api.services import Here
 from api.wire import Cursor, Limit
 from framehouse.events import Name
 from framehouse.metrics.compare import LEVEL
 from framehouse.metrics.definitions import metric as metric_of
-from framehouse.metrics.overview import BY, overview
+from framehouse.metrics.overview import BY, Series, overview
 from framehouse.metrics.reports import (
     Spread,
     Stage,
@@ -25,22 +24,19 @@ from framehouse.metrics.reports import (
 )
 from framehouse.metrics.summary import Row
 from framehouse.warehouse import reference
-from framehouse.warehouse.rates import rates
-from framehouse.windows import Grain, Window
+from framehouse.windows import Grain
 
 router = APIRouter(prefix="/api/performance", tags=["performance"])
 
-Workflow = Annotated[Name, Path(alias="id", description="A workflow's name or id.")]
 Worker = Annotated[Name, Path(alias="id", description="A worker's name or id.")]
 Ends = Annotated[int, Query(ge=1, le=100, description="Workflows at either end.")]
-_ERRORS = documented(404, 410, 422, 503)
 
 
 @router.get(
     "/overview",
     summary="The state of the studio",
     response_model=wire.OverviewAnswer,
-    responses={**_ERRORS, **TABLES},
+    responses=TOLD,
 )
 def show_overview(
     here: Here,
@@ -55,12 +51,11 @@ def show_overview(
 ) -> Any:
     """Totals, what was got through in each bucket, who needs the most GPU memory, and the workflows that do best and
     worst by a metric. As a table: the buckets."""
+    warehouse = here.warehouse()
     found = overview(
-        here.warehouse(),
-        window=asked.window,
+        warehouse,
         grain=grain,
-        zone_name=asked.zone_name,
-        where=asked.where(here.warehouse()),
+        **asked.scope(warehouse),
         by=metric,
         limit=limit,
         is_compared=compare is not None,
@@ -69,7 +64,7 @@ def show_overview(
         "window": asked.window,
         "tz": found.zone_name,
         "grain": grain,
-        "currency": _currency(here),
+        "currency": found.currency,
         "totals": found.totals,
         "previous_window": found.previous_window,
         "previous_totals": found.previous_totals,
@@ -88,7 +83,7 @@ def show_overview(
     "/workflow/{id}",
     summary="One workflow",
     response_model=wire.WorkflowAnswer,
-    responses={**_ERRORS, **TABLES},
+    responses=TOLD,
 )
 def show_workflow(here: Here, asked: Wanted, form: Wished, workflow: Workflow) -> Any:
     """Its metrics, how its time per frame is spread, where its GPU time went, its scores and its stages. As a table:
@@ -98,16 +93,14 @@ def show_workflow(here: Here, asked: Wanted, form: Wished, workflow: Workflow) -
     found = workflow_report(
         warehouse,
         own.name,
-        window=asked.window,
-        zone_name=asked.zone_name,
-        where=asked.where(warehouse),
+        **asked.scope(warehouse),
     )
     answer = {
         "workflow_id": own.id,
         "workflow_name": own.name,
         "window": asked.window,
         "tz": found.zone_name,
-        "currency": _currency(here),
+        "currency": found.currency,
         "summary": found.summary,
         "time_per_frame": found.time_per_frame and _spread(found.time_per_frame),
         "gpu_time": {
@@ -123,9 +116,7 @@ def show_workflow(here: Here, asked: Wanted, form: Wished, workflow: Workflow) -
     return told(form, wire.WorkflowAnswer, answer, "stages")
 
 
-@router.get(
-    "/worker/{id}", summary="One worker", response_model=wire.WorkerAnswer, responses={**_ERRORS, **TABLES}
-)
+@router.get("/worker/{id}", summary="One worker", response_model=wire.WorkerAnswer, responses=TOLD)
 def show_worker(here: Here, asked: Wanted, form: Wished, worker: Worker, grain: Grain = Grain.DAY) -> Any:
     """What it did with its time (from its heartbeats, clipped to the window), what it got through, and on what. As a
     table: the buckets."""
@@ -134,10 +125,8 @@ def show_worker(here: Here, asked: Wanted, form: Wished, worker: Worker, grain: 
     found = worker_report(
         warehouse,
         own.name,
-        window=asked.window,
         grain=grain,
-        zone_name=asked.zone_name,
-        where=asked.where(warehouse),
+        **asked.scope(warehouse),
     )
     answer = {
         "worker_id": own.id,
@@ -145,7 +134,7 @@ def show_worker(here: Here, asked: Wanted, form: Wished, worker: Worker, grain: 
         "window": asked.window,
         "tz": found.zone_name,
         "grain": grain,
-        "currency": _currency(here),
+        "currency": found.currency,
         **found.states,
         "unknown_hours": found.unknown_hours,
         "summary": found.summary,
@@ -160,7 +149,7 @@ def show_worker(here: Here, asked: Wanted, form: Wished, worker: Worker, grain: 
     "/quality",
     summary="The scores of a workflow",
     response_model=wire.QualityAnswer,
-    responses={**_ERRORS, **TABLES},
+    responses=TOLD,
 )
 def show_quality(
     here: Here,
@@ -175,10 +164,8 @@ def show_quality(
     found = quality_report(
         warehouse,
         own.name,
-        window=asked.window,
         grain=grain,
-        zone_name=asked.zone_name,
-        where=asked.where(warehouse),
+        **asked.scope(warehouse),
     )
     answer = {
         "workflow_id": own.id,
@@ -187,7 +174,7 @@ def show_quality(
         "tz": found.zone_name,
         "grain": grain,
         "level_ratio": LEVEL,
-        "scores": [{**_spread(one), "points": _points(found.trends[one.name])} for one in found.scores],
+        "scores": [{**_spread(one), "points": _score_points(found.trends[one.name])} for one in found.scores],
         "correlations": found.correlations,
         "why_no_correlations": found.why_no_correlations,
         "provenance": found.provenance,
@@ -199,38 +186,35 @@ def show_quality(
     "/stages",
     summary="The stages of workflows",
     response_model=wire.StagePage,
-    responses={**_ERRORS, **TABLES},
+    responses=TOLD,
 )
 def show_stages(
     here: Here, asked: Wanted, form: Wished, cursor: Cursor | None = None, limit: Limit = 20
 ) -> Any:
     """What each stage of each workflow took, those first that take the most time of all."""
     warehouse = here.warehouse()
-    start = position(cursor)
+    start = place_in(cursor)
     found, count, provenance = stages(
         warehouse,
-        window=asked.window,
-        zone_name=asked.zone_name,
-        where=asked.where(warehouse),
+        **asked.scope(warehouse),
         start=start,
         limit=limit,
     )
     answer = {
         "window": asked.window,
         "items": [_stage(one) for one in found],
-        "next_cursor": cursor_at(start + limit) if start + limit < count else None,
+        "next_cursor": str(start + limit) if start + limit < count else None,
         "provenance": provenance,
     }
     return told(form, wire.StagePage, answer, "items")
 
 
-def _currency(here: Services) -> str | None:
-    with here.warehouse().session() as session:
-        return next((rate.currency for rate in rates(session)), None)
-
-
-def _points(series: tuple[tuple[Window, Row], ...]) -> list[dict[str, Any]]:
+def _points(series: Series) -> list[dict[str, Any]]:
     return [{"start": window.start, "end": window.end, **row} for window, row in series]
+
+
+def _score_points(series: Series) -> list[dict[str, Any]]:
+    return [{**point, "avg": point["avg_score"], "count": point["score_count"]} for point in _points(series)]
 
 
 def _spread(one: Spread) -> dict[str, Any]:

@@ -1,18 +1,15 @@
 """`framehouse backup` and `framehouse restore`: the warehouse in a file, and back."""
 
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from framehouse.cli.opened import opened
 from framehouse.config import settings
 from framehouse.errors import BackupError, NoServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from framehouse.warehouse import Warehouse
     from framehouse.warehouse.backup import Programs
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -39,7 +36,7 @@ def backup(file: Path, force: bool) -> None:
     if not file.absolute().parent.is_dir():
         raise BackupError(f"there is no folder {file.absolute().parent}", hint="make it first")
     programs = _programs()
-    with _warehouse() as warehouse, TerminalReporter() as report:
+    with opened(settings(), "backup") as warehouse, TerminalReporter() as report:
         written = write(warehouse, file, programs=programs, report=report)
     click.secho(f"{file} is complete ({written.size_bytes / 2**20:,.1f} MiB)", fg="green")
     if written.left_out:
@@ -68,7 +65,7 @@ def restore(file: Path) -> None:
     chosen = settings()
     with TerminalReporter() as report:
         url = embedded.up(chosen, report).url
-        with _warehouse() as warehouse:
+        with opened(settings(), "backup") as warehouse:
             rows = bring_back(
                 warehouse,
                 file,
@@ -92,12 +89,3 @@ def _programs() -> "Programs":
             hint="apt-get install postgresql-client (FRAMEHOUSE_DATABASE_URL names a server, not its programs)",
         )
     return Programs(found.psql.parent, found.arguments, environment(**found.variables))
-
-
-@contextmanager
-def _warehouse() -> "Iterator[Warehouse]":
-    from framehouse import embedded
-    from framehouse.warehouse import Warehouse
-
-    with Warehouse(embedded.database_url(settings()), max_size=2, name="framehouse backup") as warehouse:
-        yield warehouse

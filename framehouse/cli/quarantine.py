@@ -3,7 +3,7 @@
 import json
 import sys
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from framehouse.cli.opened import opened
 from framehouse.config import settings
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def list_(include_replayed: bool, code: str | None, after: int, limit: int, as_j
     """
     from ingest.quarantine import count_open, page
 
-    with _warehouse() as warehouse:
+    with opened(settings(), "quarantine") as warehouse:
         rows = page(warehouse, after, limit, include_replayed, code=code)
         waiting = count_open(warehouse)
     if as_json:
@@ -83,7 +84,7 @@ def show(id: int, body_only: bool, as_json: bool) -> None:  # noqa: A002 - the t
     """
     from ingest.quarantine import show as find
 
-    with _warehouse() as warehouse:
+    with opened(settings(), "quarantine") as warehouse:
         found = find(warehouse, id)
     if body_only:
         sys.stdout.buffer.write(found.body)
@@ -120,7 +121,7 @@ def replay(ids: tuple[int, ...], is_all: bool, code: str | None, file: Path | No
     from ingest.quarantine import replay as send
 
     counts: Counter[str] = Counter()
-    with _warehouse() as warehouse:
+    with opened(settings(), "quarantine") as warehouse:
         for row_id in ids or _open_ids(warehouse, code):
             result = send(warehouse, row_id, file.read_bytes() if file else None)
             counts[result.status.value] += 1
@@ -142,18 +143,9 @@ def discard(ids: tuple[int, ...]) -> None:
     """
     from ingest.quarantine import discard as settle
 
-    with _warehouse() as warehouse:
+    with opened(settings(), "quarantine") as warehouse:
         for row_id in ids:
             click.echo(f"{row_id}: {'discarded' if settle(warehouse, row_id) else 'was settled before'}")
-
-
-@contextmanager
-def _warehouse() -> "Iterator[Warehouse]":
-    from framehouse.embedded import database_url
-    from framehouse.warehouse import Warehouse
-
-    with Warehouse(database_url(settings())) as warehouse:
-        yield warehouse
 
 
 def _open_ids(warehouse: "Warehouse", code: str | None) -> "Iterator[int]":

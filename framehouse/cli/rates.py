@@ -1,16 +1,14 @@
 """`framehouse rates show | set | remove`: what an hour of a GPU costs."""
 
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from framehouse.cli.opened import opened
 from framehouse.config import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from framehouse.warehouse import Warehouse
 
 
@@ -35,7 +33,7 @@ def show() -> None:
     from framehouse.warehouse.rates import rates as listed
     from framehouse.warehouse.rates import unpriced_models
 
-    with _warehouse() as warehouse, warehouse.session() as session:
+    with opened(settings(), "rates") as warehouse, warehouse.session() as session:
         found, unpriced = listed(session), unpriced_models(session)
     for rate in found:
         click.echo(
@@ -73,7 +71,7 @@ def set_(model: str, price: float, currency: str, since: str | None) -> None:
     """
     from framehouse.warehouse.rates import Rate, set_rate
 
-    with _warehouse() as warehouse:
+    with opened(settings(), "rates") as warehouse:
         rate = set_rate(warehouse, Rate(model, _since(warehouse, since), price, currency.upper()))
     click.secho(
         f"{rate.gpu_model} costs {rate.price_per_gpu_hour:,.4f} {rate.currency} an hour"
@@ -93,7 +91,7 @@ def remove(model: str, since: str | None) -> None:
     """
     from framehouse.warehouse.rates import remove_rate
 
-    with _warehouse() as warehouse:
+    with opened(settings(), "rates") as warehouse:
         remove_rate(warehouse, model, _since(warehouse, since))
     click.secho("removed", fg="green")
 
@@ -113,12 +111,3 @@ def _since(warehouse: "Warehouse", text: str | None) -> datetime:
             param_hint="--from",
         ) from None
     return found if found.tzinfo else found.replace(tzinfo=zone(studio_zone(warehouse)))
-
-
-@contextmanager
-def _warehouse() -> "Iterator[Warehouse]":
-    from framehouse import embedded
-    from framehouse.warehouse import Warehouse
-
-    with Warehouse(embedded.database_url(settings()), max_size=2, name="framehouse rates") as warehouse:
-        yield warehouse

@@ -2,18 +2,15 @@
 
 import re
 from collections import defaultdict
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
 
+from framehouse.cli.opened import opened
 from framehouse.config import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from framehouse.warehouse import Warehouse
     from framehouse.warehouse.retention import Chunk, Preview
 
 _DAYS = {"d": 1, "w": 7, "y": 365}
@@ -40,7 +37,7 @@ def show() -> None:
     """
     from framehouse.warehouse.retention import preview
 
-    with _warehouse() as warehouse:
+    with opened(settings(), "retention") as warehouse:
         _print(preview(warehouse))
 
 
@@ -66,7 +63,7 @@ def set_(ctx: click.Context, keep: str, is_confirmed: bool) -> None:
 
     duration = _duration(keep)
     check_keep(duration)
-    with _warehouse() as warehouse:
+    with opened(settings(), "retention") as warehouse:
         if duration is not None:
             planned = preview(warehouse, proposed=duration)
             _print(planned)
@@ -98,7 +95,7 @@ def run(ctx: click.Context, is_confirmed: bool) -> None:
     from framehouse.cli.console import TerminalReporter
     from framehouse.warehouse.retention import drop, preview
 
-    with _warehouse() as warehouse:
+    with opened(settings(), "retention") as warehouse:
         planned = preview(warehouse)
         _print(planned)
         if not planned.dropped:
@@ -151,12 +148,3 @@ def _print_chunks(label: str, chunks: "tuple[Chunk, ...]") -> None:
 def _day(instant: datetime | None) -> str:
     assert instant is not None
     return f"{instant:%Y-%m-%d %H:%M} UTC"
-
-
-@contextmanager
-def _warehouse() -> "Iterator[Warehouse]":
-    from framehouse import embedded
-    from framehouse.warehouse import Warehouse
-
-    with Warehouse(embedded.database_url(settings()), max_size=2, name="framehouse retention") as warehouse:
-        yield warehouse

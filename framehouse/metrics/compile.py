@@ -20,7 +20,6 @@ from framehouse.metrics.question import DIALECT, Question, names_in, parsed, par
 from framehouse.metrics.rollups import NAMES, Rollup, Source
 from framehouse.windows import Grain, Window
 
-_COVERED = "covered_seconds"
 _ORIGIN = "'2000-01-01 00:00:00+00'"
 
 
@@ -248,9 +247,10 @@ def _clipped(
 ) -> exp.Subquery:
     """The rows of a source that last, as far as they lie within a window: their seconds are those within it."""
     assert source.until is not None
+    assert source.lasted is not None
     needed = {column for part in parts.values() for column in names_in(part.raw)} | {source.time}
     columns: list[exp.Expr] = [
-        exp.column(name) for name in sorted(needed | set(source.dimensions.values())) if name != _COVERED
+        exp.column(name) for name in sorted(needed | set(source.dimensions.values())) if name != source.lasted
     ]
     opens, closes = edges[-1]
     covered = exp.func("least", exp.column(source.until), closes) - exp.func(
@@ -267,7 +267,7 @@ def _clipped(
             exp.column(source.until) > start,
         )
     ]
-    clipped = exp.select(*columns, _as(seconds, _COVERED), copy=False)
+    clipped = exp.select(*columns, _as(seconds, source.lasted), copy=False)
     return clipped.from_(source.table, copy=False).where(*inside, copy=False).subquery("clipped", copy=False)
 
 

@@ -6,15 +6,13 @@ need not be cause and effect: whoever raises the steps for hard scenes finds tha
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
 from framehouse.errors import NoAnswerError, QueryError
-from framehouse.metrics.answers import Filter, ids, state_of
 from framehouse.metrics.compare import LEVEL
-from framehouse.warehouse import Session
-from framehouse.windows import Window
+from framehouse.metrics.read import Reader
+from framehouse.metrics.table import number
 
 #: About so many attempts are read of more: they tell a coefficient to within 0.02.
 ENOUGH = 10_000
@@ -38,34 +36,27 @@ class Correlation:
     is_clear: bool
 
 
-def correlations(
-    session: Session,
-    *,
-    window: Window,
-    where: Mapping[str, Filter],
-    known_count: int,
-    level: float = LEVEL,
-) -> list[Correlation]:
+def correlations(reader: Reader, *, level: float = LEVEL) -> list[Correlation]:
     """Every numeric parameter with every score of one workflow's succeeded attempts, the strongest first.
 
-    `known_count` is about how many attempts there are: of more than 10,000 that many are read, drawn by their jobs.
-
-    Pairs of fewer than 10 attempts, and parameters that never change, are left out. Raises QueryError unless `where`
-    names one workflow, and NoAnswerError where raw rows of the window were dropped.
+    Of more than 10,000 attempts about that many are read, drawn by their jobs. Pairs of fewer than 10 attempts, and
+    parameters that never change, are left out. Raises QueryError unless the reader keeps one workflow, and
+    NoAnswerError where raw rows of the window were dropped.
     """
-    if not isinstance(where.get("workflow"), str):
+    chosen, window, raw_from = reader.filters, reader.window, reader.raw_from
+    if len(chosen.get("workflow", ())) != 1:
         raise QueryError("correlations are of one workflow at a time", hint="name one")
-    if left := sorted(set(where) - {"workflow", *_DIMENSIONS}):
+    if left := sorted(set(chosen) - {"workflow", *_DIMENSIONS}):
         raise QueryError(
             f"correlations cannot be asked by {left[0]!r}", hint=f"ask by one of: {', '.join(_DIMENSIONS)}"
         )
-    raw_from = state_of(session, window).raw_from
     if raw_from is not None and window.start < raw_from:
         raise NoAnswerError(
             f"raw data before {raw_from:%Y-%m-%d %H:%M} UTC was dropped, and no rollup keeps parameters",
             hint=f"begin the window at {raw_from.isoformat()} or later",
         )
-    chosen = ids(session, where)
+    [known] = reader.table("succeeded_count")
+    share = max(1, min(1024, round(1024 * ENOUGH / (number(known["succeeded_count"]) or 1))))
     # No id is negative: -1 stands for "none given".
     allowed = {
         dimension: [-1 if value is None else value for value in chosen[dimension]]
@@ -73,8 +64,7 @@ def correlations(
         else None
         for dimension in ("workflow", *_DIMENSIONS)
     }
-    share = max(1, min(1024, round(1024 * ENOUGH / max(known_count, 1))))
-    rows = session.rows(
+    rows = reader.session.rows(
         "metrics.correlations",
         {"start": window.start, "end": window.end, "fewest": FEWEST, "share": share, **allowed},
     )

@@ -13,9 +13,9 @@ from framehouse.metrics.answers import Answer, answer
 from framehouse.metrics.definitions import Metric
 from framehouse.metrics.plan import Plan, State
 from framehouse.metrics.question import Question
-from framehouse.metrics.table import Value
+from framehouse.metrics.table import Value, number
 from framehouse.warehouse import Session
-from framehouse.warehouse.rates import Rate, rates
+from framehouse.warehouse.rates import Rate
 from framehouse.windows import Window
 
 _MODEL = "gpu_model"
@@ -40,7 +40,7 @@ class _Spent:
     unknown_count: float = 0
 
     def add(self, model: Value, values: Mapping[str, Value], rate: Rate | None) -> None:
-        useful, wasted, attempts, *known = (_number(values[part]) for part in _PARTS)
+        useful, wasted, attempts, *known = (number(values[part]) or 0.0 for part in _PARTS)
         self.seconds += useful + wasted
         self.known_count += sum(known)
         # Who names no GPU and no GPU time had none; who names one and no time leaves the cost unknown.
@@ -61,10 +61,12 @@ class _Spent:
         }
 
 
-def costs(session: Session, question: Question, state: State, *, is_raw: bool = False) -> Answer:
-    """The answer to a question about priced metrics. Nothing that is not priced is given a price."""
+def costs(
+    session: Session, question: Question, state: State, listed: Sequence[Rate], *, is_raw: bool = False
+) -> Answer:
+    """The answer to a question about priced metrics, at rates that are listed by time. Nothing that is not priced is
+    given a price."""
     question.check()
-    listed = rates(session)
     is_total = not question.by and question.grain is None  # which is one row, also of nothing
     spent: dict[tuple[Value, ...], _Spent] = {(): _Spent()} if is_total else {}
     plans: list[Plan] = []
@@ -89,10 +91,5 @@ def _pieces(window: Window, listed: Sequence[Rate]) -> list[Window]:
 
 
 def _holding(listed: Sequence[Rate], instant: datetime) -> Mapping[str, Rate]:
-    """The rate of each model at an instant: the last that began."""
-    begun = sorted((rate for rate in listed if rate.valid_from <= instant), key=lambda rate: rate.valid_from)
-    return {rate.gpu_model: rate for rate in begun}
-
-
-def _number(value: Value) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    """The rate of each model at an instant: the last that began, as they are listed by time."""
+    return {rate.gpu_model: rate for rate in listed if rate.valid_from <= instant}

@@ -1,13 +1,13 @@
 """How values are spread: the bars of a histogram, with true counts and true edges."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from framehouse.metrics.answers import Key
-from framehouse.metrics.definitions import metric
-from framehouse.metrics.quantities import Histogram
-from framehouse.metrics.read import Reader
+from framehouse.metrics.answers import Bins
+from framehouse.metrics.definitions import quantile_parts
+from framehouse.metrics.quantities import Histogram, Quantity
+from framehouse.metrics.table import Value, number
 
 MOST_BARS = 40
 
@@ -29,23 +29,13 @@ class Distribution:
     nonpositive_count: int
 
 
-def distributions(reader: Reader, name: str, *, by: Sequence[str] = ()) -> dict[Key, Distribution]:
-    """How a quantity (`time_per_frame_ms`, `likeness_score`) is spread, by dimensions.
-
-    Raises QueryError for a quantity of which no histogram is kept.
-    """
-    median = metric(f"p50_{name}")
-    assert median.quantity is not None
-    assert median.quantity.histogram is not None
-    stem, histogram = median.quantity.name, median.quantity.histogram
-    answer = reader.answer([median], by=by)
-    found = {}
-    for key, values in answer.values.items():
-        places, counts = answer.bins.get(key, {}).get(stem, ((), ()))
-        low, high, count = (values[f"_{stem}_{kind}"] for kind in ("min", "max", "count"))
-        bars = _bars(histogram, dict(zip(places, counts, strict=True)), _number(low), _number(high))
-        found[key] = Distribution(tuple(bars), int(_number(count)) - sum(counts))
-    return found
+def distribution(quantity: Quantity, values: Mapping[str, Value], bins: Mapping[str, Bins]) -> Distribution:
+    """How a quantity is spread, from one row of an answer that has some quantile of it, and that row's bins."""
+    assert quantity.histogram is not None
+    places, counts = bins.get(quantity.name, ((), ()))
+    count, low, high = (number(values[f"_{part}"]) or 0.0 for part in quantile_parts(quantity))
+    bars = _bars(quantity.histogram, dict(zip(places, counts, strict=True)), low, high)
+    return Distribution(tuple(bars), int(count) - sum(counts))
 
 
 def _bars(histogram: Histogram, held: Mapping[int, int], low: float, high: float) -> list[Bar]:
@@ -60,7 +50,3 @@ def _bars(histogram: Histogram, held: Mapping[int, int], low: float, high: float
             count = sum(held.get(place, 0) for place in range(start, end + 1))
             bars.append(Bar(histogram.edges(start)[0], histogram.edges(end)[1], count))
     return [*bars, Bar(histogram.edges(last)[0], high, held[last])] if last in held else bars
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0

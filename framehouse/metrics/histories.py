@@ -6,12 +6,13 @@ from datetime import datetime
 from functools import lru_cache
 
 from framehouse.errors import QueryError
-from framehouse.metrics.answers import Answer, Filter, read_parts
+from framehouse.metrics.answers import Filter, Key, read_parts
 from framehouse.metrics.changes import Day
 from framehouse.metrics.compare import LogSums
 from framehouse.metrics.definitions import Metric, metric
 from framehouse.metrics.provenance import Provenance, parts_told, provenance
 from framehouse.metrics.quantities import QUANTITIES
+from framehouse.metrics.table import number
 from framehouse.warehouse import Session
 from framehouse.windows import Grain, Window
 
@@ -64,12 +65,11 @@ def histories(
 
     Raises QueryError for a quantity or dimension that cannot be had.
     """
-    answer, provenance = _read(session, quantity, window, (by, *strata), where, Grain.DAY, zone_name)
+    rows, provenance = _read(session, quantity, window, (by, *strata), where, Grain.DAY, zone_name)
     found: dict[str | None, History] = {}
     days: dict[str | None, dict[datetime, dict[Hashable, LogSums]]] = {}
-    for (start, named, *key), values in answer.values.items():
-        group, count = None if named is None else str(named), _count(values, quantity)
-        sums = _sums(values, quantity)
+    for (start, named, *key), count, sums in rows:
+        group = None if named is None else str(named)
         history = found.setdefault(group, History())
         history.count += count
         history.nonpositive_count += count - (sums.count if sums else 0)
@@ -91,10 +91,10 @@ def totals(
     where: Mapping[str, Filter] | None = None,
 ) -> tuple[dict[str, dict[Hashable, LogSums]], Provenance]:
     """Each group's strata over the whole window; groups without a name are left out."""
-    answer, provenance = _read(session, quantity, window, (by, *strata), where)
+    rows, provenance = _read(session, quantity, window, (by, *strata), where)
     found: dict[str, dict[Hashable, LogSums]] = {}
-    for (group, *key), values in answer.values.items():
-        if group is not None and (sums := _sums(values, quantity)):
+    for (group, *key), _, sums in rows:
+        if group is not None and sums is not None:
             found.setdefault(str(group), {})[tuple(key)] = sums
     return found, provenance
 
@@ -107,32 +107,23 @@ def _read(
     where: Mapping[str, Filter] | None,
     grain: Grain | None = None,
     zone_name: str | None = None,
-) -> tuple[Answer, Provenance]:
+) -> tuple[list[tuple[Key, int, LogSums | None]], Provenance]:
+    """For each key how many values there are, and the sums of those that have a logarithm (None: none has)."""
     of = compared(quantity)
-    parts = [*_parts(quantity), *parts_told(of.source)]
-    every = {**(where or {}), **dict(of.where)}
+    assert of.quantity is not None
+    parts = [f"{of.quantity.name}_{kind}" for kind in ("count", "ln_count", "ln_sum", "ln_sumsq")]
     answer = read_parts(
-        session, of.source, parts, window=window, by=by, grain=grain, zone_name=zone_name, where=every
+        session,
+        of.source,
+        [*parts, *parts_told(of.source)],
+        window=window,
+        by=by,
+        grain=grain,
+        zone_name=zone_name,
+        where={**(where or {}), **dict(of.where)},
     )
-    return answer, provenance(answer, of.source)
-
-
-def _parts(quantity: str) -> list[str]:
-    of = compared(quantity).quantity
-    assert of is not None
-    return [f"{of.name}_{kind}" for kind in ("count", "ln_count", "ln_sum", "ln_sumsq")]
-
-
-def _count(values: Mapping[str, object], quantity: str) -> int:
-    count = values[_parts(quantity)[0]]
-    return count if isinstance(count, int) else 0
-
-
-def _sums(values: Mapping[str, object], quantity: str) -> LogSums | None:
-    _, count, total, squares = (values[part] for part in _parts(quantity))
-    if not count:
-        return None
-    assert isinstance(count, int)
-    assert isinstance(total, float)
-    assert isinstance(squares, float)
-    return LogSums(count, total, squares)
+    rows = []
+    for key, values in answer.values.items():
+        count, logged, total, squares = (number(values[part]) or 0.0 for part in parts)
+        rows.append((key, int(count), LogSums(int(logged), total, squares) if logged else None))
+    return rows, provenance(answer, of.source)

@@ -134,7 +134,7 @@ def metrics_page() -> str:
             formula = f"quantile {m.quantile:g} of `{m.quantity.name}`"
         else:
             formula = f"`{m.formula}`{' / hours of the bucket' if m.is_rate else ''}"
-        lines.append(f"| `{m.name}` | {m.unit.label or m.unit.suffix} | {m.better} | {m.prose} | {formula} |")
+        lines.append(f"| `{m.name}` | {m.unit.shown} | {m.better} | {m.prose} | {formula} |")
     return "\n".join(lines) + "\n"
 
 

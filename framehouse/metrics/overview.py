@@ -1,13 +1,14 @@
 """The state of a studio over a window: totals, what was got through when, who needs the most memory, who stands out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from framehouse.metrics.answers import Filter
+from framehouse.metrics.answers import Filter, Key
 from framehouse.metrics.definitions import metric
 from framehouse.metrics.provenance import Provenance
 from framehouse.metrics.read import Reader
 from framehouse.metrics.summary import Extremes, Row, extremes, highest, summaries, workflows
+from framehouse.metrics.table import Value
 from framehouse.metrics.trend import previous, spans
 from framehouse.warehouse import Warehouse
 from framehouse.windows import Grain, Window
@@ -27,6 +28,10 @@ THROUGHPUT = (
 BY = "avg_gpu_seconds_per_segment"
 
 
+#: What each bucket of a window holds, in order.
+Series = tuple[tuple[Window, Row], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Overview:
     """Rows of metrics by name. `series` has every bucket of the window, those that hold nothing too."""
@@ -35,7 +40,8 @@ class Overview:
     totals: Row
     previous_window: Window | None
     previous_totals: Row | None
-    series: tuple[tuple[Window, Row], ...]
+    currency: str | None
+    series: Series
     vram_peaks: tuple[Row, ...]
     workflows: Extremes
     provenance: Provenance
@@ -54,7 +60,7 @@ def overview(
     is_raw: bool = False,
 ) -> Overview:
     """All as of one instant; `is_compared` adds the totals of the period before, `is_raw` reads raw rows alone."""
-    metric(by)
+    metric(by)  # before anything is read
     with warehouse.session(is_snapshot=True) as session:
         reader = Reader(session, window=window, zone_name=zone_name, where=where, is_raw=is_raw)
         [totals] = summaries(reader)
@@ -64,19 +70,29 @@ def overview(
         before = previous(window, grain, reader.zone_name) if is_compared else None
         earlier = None
         if before is not None:
-            [earlier] = summaries(Reader(session, window=before, zone_name=zone_name, where=where))
+            [earlier] = summaries(
+                Reader(session, window=before, zone_name=zone_name, where=where, is_raw=is_raw)
+            )
+        currency = reader.currency
     return Overview(
-        reader.zone_name, totals, before, earlier, tuple(series),
+        reader.zone_name, totals, before, earlier, currency, series,
         tuple(highest(each, "max_vram_peak_mb")[:limit]), extremes(each, by, limit), told,
     )  # fmt: skip
 
 
-def filled(reader: Reader, names: tuple[str, ...], grain: Grain) -> list[tuple[Window, Row]]:
+def filled(reader: Reader, names: Sequence[str], grain: Grain) -> Series:
     """Metrics in every bucket of a reader's window: counts of empty ones are 0, all else of them is unknown."""
-    rows = {row["bucket"]: dict(row) for row in reader.table(names, grain=grain)}
+    return filled_by(reader, names, grain, ())[()]
+
+
+def filled_by(reader: Reader, names: Sequence[str], grain: Grain, by: Sequence[str]) -> dict[Key, Series]:
+    """The same for each value of some dimensions."""
+    held: dict[Key, dict[Value, Row]] = {} if by else {(): {}}
+    for row in reader.table(names, by=by, grain=grain):
+        own = held.setdefault(tuple(row[dimension] for dimension in by), {})
+        own[row["bucket"]] = {name: row[name] for name in names}
     empty: Row = {name: 0 if metric(name).unit.suffix == "count" else None for name in names}
-    found = []
-    for start, span in spans(reader.window, grain, reader.zone_name):
-        row = rows.get(start, empty)
-        found.append((span, {name: row[name] for name in names}))
-    return found
+    buckets = spans(reader.window, grain, reader.zone_name)
+    return {
+        key: tuple((span, rows.get(start, empty)) for start, span in buckets) for key, rows in held.items()
+    }

@@ -1,7 +1,10 @@
 """`metrics.read(...)`: the one way from a metric's name to numbers."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from framehouse.errors import QueryError
@@ -12,6 +15,7 @@ from framehouse.metrics.provenance import Provenance, parts_told, provenance
 from framehouse.metrics.question import Question
 from framehouse.metrics.table import Column, Table, Value
 from framehouse.warehouse import Session, Warehouse
+from framehouse.warehouse.rates import Rate, rates
 from framehouse.windows import Grain, Window, zone
 
 
@@ -82,10 +86,24 @@ class Reader:
         self.window = window
         self._is_raw = is_raw
         self._state = state_of(session, window)
-        self._where = ids(session, where or {})
-        self._named = dict(where or {})
+        self.filters = ids(session, where or {})  # what is kept of each dimension
         self._answers: list[Answer] = []
         self.zone_name = zone_name or self._state.studio_zone
+
+    @property
+    def raw_from(self) -> datetime | None:
+        """From when on raw rows are there; None: from the beginning."""
+        return self._state.raw_from
+
+    @cached_property
+    def rates(self) -> list[Rate]:
+        """What an hour of each GPU model costs, by model and time."""
+        return rates(self.session)
+
+    @property
+    def currency(self) -> str | None:
+        """Of all costs; None where there are no rates."""
+        return next((rate.currency for rate in self.rates), None)
 
     def table(
         self,
@@ -112,11 +130,8 @@ class Reader:
 
     def of(self, **where: Filter) -> "Reader":
         """A reader of fewer rows: those that have these values besides."""
-        named = {**self._named, **where}
-        found = Reader(
-            self.session, window=self.window, zone_name=self.zone_name, where=named, is_raw=self._is_raw
-        )
-        found._answers = self._answers
+        found = copy(self)  # of the same state, and what it reads the first one has read, too
+        found.filters = {**self.filters, **ids(self.session, where)}
         return found
 
     def answer(
@@ -136,10 +151,12 @@ class Reader:
             self.window,
             grain,
             self.zone_name,
-            {**self._where, **{k: (v,) if v in self._where.get(k, (v,)) else () for k, v in first.where}},
+            {**self.filters, **{k: (v,) if v in self.filters.get(k, (v,)) else () for k, v in first.where}},
         )
-        ask = costs if first.is_priced else answer
-        found = ask(self.session, question, self._state, is_raw=self._is_raw)
+        if first.is_priced:
+            found = costs(self.session, question, self._state, self.rates, is_raw=self._is_raw)
+        else:
+            found = answer(self.session, question, self._state, is_raw=self._is_raw)
         self._answers.append(found)
         return found
 

@@ -8,16 +8,18 @@ from framehouse.errors import NoAnswerError
 from framehouse.metrics.answers import Filter
 from framehouse.metrics.correlation import Correlation, correlations
 from framehouse.metrics.definitions import Better, metric
-from framehouse.metrics.distribution import Distribution, distributions
-from framehouse.metrics.overview import filled
+from framehouse.metrics.distribution import Distribution, distribution
+from framehouse.metrics.overview import Series, filled, filled_by
 from framehouse.metrics.provenance import Provenance
 from framehouse.metrics.read import Reader
 from framehouse.metrics.summary import COSTS, Row, highest, summaries, workflows
-from framehouse.metrics.trend import spans
-from framehouse.warehouse import Session, Warehouse
+from framehouse.metrics.table import number
+from framehouse.warehouse import Warehouse
 from framehouse.windows import Grain, Window
 
-_SPREAD = ("avg", "sd", "min", "max", "p50", "p90", "p95", "p99")
+_MOMENTS = ("avg", "sd", "min", "max")
+_QUANTILES = ("p50", "p90", "p95", "p99")
+_SPREAD = (*_MOMENTS, *_QUANTILES)
 _GPU_TIME = ("attempt_count", "gpu_hours", "wasted_gpu_hours", "gpu_time_unknown_count")
 _STATES = ("generating_hours", "idle_hours", "offline_hours")
 
@@ -52,6 +54,7 @@ class WorkflowReport:
     """One workflow over a window. The breakdowns of GPU time add up to it."""
 
     zone_name: str
+    currency: str | None
     summary: Row
     time_per_frame: Spread | None
     gpu_time: Row
@@ -80,6 +83,7 @@ def workflow_report(
         [gpu_time] = reader.table([*_GPU_TIME, "avg_cold_gpu_seconds", *COSTS])
         return WorkflowReport(
             reader.zone_name,
+            reader.currency,
             summary,
             next(iter(spreads(reader, "time_per_frame_ms")), None),
             gpu_time,
@@ -94,34 +98,34 @@ def workflow_report(
 
 def _shares(reader: Reader, dimension: str) -> tuple[Row, ...]:
     """GPU time by a dimension, the most first, and each one's share."""
-    rows = highest([dict(row) for row in reader.table(_GPU_TIME, by=dimension)], "attempt_count")
+    rows = [dict(row) for row in reader.table(_GPU_TIME, by=dimension)]
     whole = sum(_hours(row) for row in rows)
     for row in rows:
         row["share_ratio"] = _hours(row) / whole if whole else None
-    return tuple(sorted(rows, key=lambda row: -_hours(row)))
+    return tuple(sorted(rows, key=lambda row: (-_hours(row), -(number(row["attempt_count"]) or 0.0))))
 
 
 def _hours(row: Row) -> float:
-    return _number(row["gpu_hours"]) + _number(row["wasted_gpu_hours"])
+    return (number(row["gpu_hours"]) or 0.0) + (number(row["wasted_gpu_hours"]) or 0.0)
 
 
-def spreads(reader: Reader, quantity: str) -> list[Spread]:
+def spreads(reader: Reader, name: str) -> list[Spread]:
     """How a quantity is spread; for `score`, each score by its own name. What has no values is left out."""
-    kind = metric(f"avg_{quantity}").source.kind
-    by = [kind] if kind else []
-    names = [f"{statistic}_{quantity}" for statistic in _SPREAD]
-    bars = distributions(reader, quantity, by=by)
+    asked = [metric(f"{statistic}_{name}") for statistic in _SPREAD]
+    quantity, kind = asked[0].quantity, asked[0].source.kind
+    assert quantity is not None
+    answer = reader.answer(asked, by=[kind] if kind else [])
     found = []
-    for row in reader.table(names, by=by):
-        key = tuple(row[dimension] for dimension in by)
-        if row[f"min_{quantity}"] is None:
+    for key, values in answer.values.items():
+        if values[f"min_{name}"] is None:
             continue
-        own = f"{key[0]}_{quantity}" if by else quantity
-        distribution = bars[key]
-        count = distribution.nonpositive_count + sum(bar.count for bar in distribution.bars)
-        m = metric(f"avg_{own}")
-        statistics: Row = {statistic: row[f"{statistic}_{quantity}"] for statistic in _SPREAD}
-        found.append(Spread(own, m.unit.label or m.unit.suffix, m.better, count, statistics, distribution))
+        own = metric(f"avg_{key[0]}_{name}") if kind else asked[0]
+        spread = distribution(quantity, values, answer.bins.get(key, {}))
+        count = spread.nonpositive_count + sum(bar.count for bar in spread.bars)
+        statistics = {statistic: values[f"{statistic}_{name}"] for statistic in _SPREAD}
+        found.append(
+            Spread(own.name.removeprefix("avg_"), own.unit.shown, own.better, count, statistics, spread)
+        )
     return found
 
 
@@ -130,9 +134,7 @@ def stages_in(reader: Reader, *, start: int = 0, limit: int | None = None) -> tu
 
     Quantiles are of those alone, since histograms of all would take long to add up.
     """
-    moments, quantiles = (
-        [f"{statistic}_stage_ms" for statistic in some] for some in (_SPREAD[:4], _SPREAD[4:])
-    )
+    moments, quantiles = ([f"{statistic}_stage_ms" for statistic in some] for some in (_MOMENTS, _QUANTILES))
     keys = ("workflow", "stage")
     rows = [
         dict(row)
@@ -141,28 +143,29 @@ def stages_in(reader: Reader, *, start: int = 0, limit: int | None = None) -> tu
     ]
     whole: dict[str, float] = {}
     for row in rows:
-        whole[str(row["workflow"])] = whole.get(str(row["workflow"]), 0.0) + _number(row["stage_hours"])
-    rows.sort(key=lambda row: -_number(row["stage_hours"]))
+        own = str(row["workflow"])
+        whole[own] = whole.get(own, 0.0) + (number(row["stage_hours"]) or 0.0)
+    rows.sort(key=lambda row: -(number(row["stage_hours"]) or 0.0))
     end = len(rows) if limit is None else start + limit
     page = {(str(row["workflow"]), str(row["stage"])): row for row in rows[start:end]}
     if page:
         workflows_of, stages_of = (sorted({key[place] for key in page}) for place in (0, 1))
         for told in reader.of(workflow=workflows_of, stage=stages_of).table(quantiles, by=keys):
-            if (own := page.get((str(told["workflow"]), str(told["stage"])))) is not None:
-                own |= {name: told[name] for name in quantiles}
+            if (place := page.get((str(told["workflow"]), str(told["stage"])))) is not None:
+                place |= {name: told[name] for name in quantiles}
     return [_stage(row, whole[workflow]) for (workflow, _), row in page.items()], len(rows)
 
 
 def _stage(row: Row, whole: float) -> Stage:
-    hours = row["stage_hours"]
+    hours = number(row["stage_hours"])
     return Stage(
         str(row["workflow"]),
         str(row["stage"]),
-        int(_number(row["stage_count"])),
+        int(number(row["stage_count"]) or 0),
         {statistic: row[f"{statistic}_stage_ms"] for statistic in _SPREAD},
-        None if hours is None else _number(hours),
-        _number(hours) / whole if whole and hours is not None else None,
-        None if row["stage_cached_ratio"] is None else _number(row["stage_cached_ratio"]),
+        hours,
+        None if hours is None or not whole else hours / whole,
+        number(row["stage_cached_ratio"]),
     )
 
 
@@ -189,10 +192,11 @@ class WorkerReport:
     """
 
     zone_name: str
+    currency: str | None
     states: Row
     unknown_hours: float
     summary: Row
-    series: tuple[tuple[Window, Row], ...]
+    series: Series
     workflows: tuple[Row, ...]
     provenance: Provenance
 
@@ -218,32 +222,33 @@ def worker_report(
         done = filled(reader, ("attempt_count", "succeeded_count", "segments_per_hour", "gpu_hours"), grain)
         told = filled(beats, _STATES, grain)
         each = highest(workflows(reader, has_scores=False), "attempt_count")
-        provenance = reader.provenance()
+        provenance, currency = reader.provenance(), reader.currency
     until = now or datetime.now(UTC)
     series = []
     for (span, work), (_, state) in zip(done, told, strict=True):
         series.append((span, {**work, **state, "unknown_hours": _untold(span, state, until)}))
     return WorkerReport(
-        reader.zone_name, dict(states), _untold(window, states, until), summary, tuple(series), tuple(each),
+        reader.zone_name, currency, dict(states), _untold(window, states, until), summary, tuple(series), tuple(each),
         provenance,
     )  # fmt: skip
 
 
 def _untold(window: Window, states: Mapping[str, object], until: datetime) -> float:
     over = max(min(window.end, until) - window.start, timedelta())
-    return max(0.0, over / timedelta(hours=1) - sum(_number(states[state]) for state in _STATES))
+    return max(0.0, over / timedelta(hours=1) - sum(number(states[state]) or 0.0 for state in _STATES))
 
 
 @dataclass(frozen=True, slots=True)
 class QualityReport:
     """The scores of one workflow: how each is spread, how it went, and which parameters go with it.
 
+    trends         `avg_score` and `score_count` of each score in every bucket
     correlations   None where raw rows of the window were dropped, for `why_no_correlations`
     """
 
     zone_name: str
     scores: tuple[Spread, ...]
-    trends: Mapping[str, tuple[tuple[Window, Row], ...]]
+    trends: Mapping[str, Series]
     correlations: tuple[Correlation, ...] | None
     why_no_correlations: str | None
     provenance: Provenance
@@ -263,32 +268,15 @@ def quality_report(
     with warehouse.session(is_snapshot=True) as session:
         reader = Reader(session, window=window, zone_name=zone_name, where=own)
         found = spreads(reader, "score")
-        trends = _trends(reader, [str(one.name) for one in found], grain)
+        each = filled_by(reader, ("avg_score", "score_count"), grain, ("score",))
+        trends = {f"{score}_score": series for (score,), series in each.items()}
         told = reader.provenance("score_count")
-        related, why = _correlations(session, window, own, told.count)
+        related, why = _correlations(reader)
     return QualityReport(reader.zone_name, tuple(found), trends, related, why, told)
 
 
-def _trends(reader: Reader, names: list[str], grain: Grain) -> dict[str, tuple[tuple[Window, Row], ...]]:
-    """The mean and count of each score in every bucket."""
-    told: dict[tuple[str, object], Row] = {}
-    for row in reader.table(("avg_score", "score_count"), by="score", grain=grain):
-        told[f"{row['score']}_score", row["bucket"]] = {"avg": row["avg_score"], "count": row["score_count"]}
-    empty: Row = {"avg": None, "count": 0}
-    buckets = spans(reader.window, grain, reader.zone_name)
-    return {name: tuple((span, told.get((name, start), empty)) for start, span in buckets) for name in names}
-
-
-def _correlations(
-    session: Session, window: Window, where: Mapping[str, Filter], score_count: int
-) -> tuple[tuple[Correlation, ...] | None, str | None]:
+def _correlations(reader: Reader) -> tuple[tuple[Correlation, ...] | None, str | None]:
     try:
-        [scored] = Reader(session, window=window, where=where).table("succeeded_count")
-        known = int(_number(scored["succeeded_count"])) if score_count else 0
-        return tuple(correlations(session, window=window, where=where, known_count=known)), None
+        return tuple(correlations(reader)), None
     except NoAnswerError as error:
         return None, str(error)
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0

@@ -27,6 +27,7 @@ class Source:
     dimensions   maps what people ask by to the column that holds it
     unnested     what each row is joined with laterally: a set-returning function with its alias and columns
     until        where a row lasts: the column that says when it ended, less than a quarter hour after `time`
+    lasted       then the one that says how many seconds that was
     marks        whose marks say which buckets were touched
     kind         the dimension without which numbers would mix what cannot be added up
     example      a metric of one such kind
@@ -42,6 +43,7 @@ class Source:
     kind: str | None = None
     example: str = ""
     until: str | None = None
+    lasted: str | None = None
 
     @cached_property
     def part(self) -> dict[str, Part]:
@@ -142,6 +144,7 @@ HEARTBEATS = Source(
     parts=HEARTBEAT_PARTS,
     marks="heartbeats",
     until="covered_to",
+    lasted="covered_seconds",
 )
 
 SOURCES = (ATTEMPTS, HEARTBEATS, SCORES, STAGES)

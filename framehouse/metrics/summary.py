@@ -7,7 +7,6 @@ from framehouse.metrics.answers import ids
 from framehouse.metrics.definitions import Better, metric
 from framehouse.metrics.read import Reader
 from framehouse.metrics.table import Value
-from framehouse.warehouse.rates import rates
 
 Row = dict[str, Value]
 
@@ -56,7 +55,7 @@ def summaries(
     unpriced: Row = dict.fromkeys(COSTS)
     rows = [{**row, **unpriced} for row in reader.table([*SUMMARY, *and_also], by=by)]
     places = {tuple(row[dimension] for dimension in by): row for row in rows}
-    for priced in reader.table(COSTS, by=by) if rates(reader.session) else ():
+    for priced in reader.table(COSTS, by=by) if reader.rates else ():
         places[tuple(priced[dimension] for dimension in by)] |= priced
     for scored in reader.table("avg_score", by=(*by, "score")) if has_scores else ():
         if scored["avg_score"] is not None:

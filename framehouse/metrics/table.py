@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 Value = float | int | str | datetime | None
 
 
+def number(value: object) -> float | None:
+    """A value as a number; None for what is none."""
+    return float(value) if isinstance(value, int | float) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of an answer; keys have no unit.

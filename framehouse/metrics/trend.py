@@ -16,6 +16,7 @@ from framehouse.metrics.evaluate import evaluate, is_total, merged
 from framehouse.metrics.provenance import Provenance
 from framehouse.metrics.question import names_in
 from framehouse.metrics.read import Reader
+from framehouse.metrics.table import number
 from framehouse.units import Unit
 from framehouse.warehouse import Warehouse
 from framehouse.windows import Grain, Window, floor, following, starts, zone
@@ -59,7 +60,7 @@ class Trend:
     @property
     def change_ratio(self) -> float | None:
         """What changed since the period before: 0.1 is 10 % more."""
-        return None if self.total is None or not self.previous_total else self.total / self.previous_total - 1
+        return _change(self.total, self.previous_total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +106,10 @@ def trend(
     for place, bucket in enumerate(buckets):
         value = _value(wanted, [bucket])
         average = _average(wanted, buckets[max(0, place - moving + 1) : place + 1])
-        last = points[-1].value if points else None
-        change = None if value is None or not last else value / last - 1
+        change = _change(value, points[-1].value if points else None)
         points.append(Point(bucket.span, value, average, change, bucket.count))
     return Trend(
-        name, wanted.unit, grain, zone_name, moving, _number(whole[name]), before, _number(earlier[name]),
+        name, wanted.unit, grain, zone_name, moving, number(whole[name]), before, number(earlier[name]),
         tuple(points), told,
     )  # fmt: skip
 
@@ -149,6 +149,10 @@ def _starts(window: Window, grain: Grain, zone_name: str) -> list[datetime]:
     return found
 
 
+def _change(value: float | None, before: float | None) -> float | None:
+    return None if value is None or not before else value / before - 1
+
+
 def _buckets(
     reader: Reader, wanted: Metric, grain: Grain, spanned: Sequence[tuple[datetime, Window]]
 ) -> list[_Bucket]:
@@ -167,14 +171,14 @@ def _buckets(
     for start, span in spanned:
         key = (start,)
         values = {**found.values.get(key, {}), **priced.get(key, {})}
-        buckets.append(_Bucket(span, int(_number(values.get(counted)) or 0), values, found.bins.get(key, {})))
+        buckets.append(_Bucket(span, int(number(values.get(counted)) or 0), values, found.bins.get(key, {})))
     return buckets
 
 
 def _value(wanted: Metric, buckets: Sequence[_Bucket]) -> float | None:
     """The metric over all that some buckets hold together."""
     if wanted.is_priced:
-        known = [_number(bucket.values.get(wanted.name)) for bucket in buckets if bucket.count]
+        known = [number(bucket.values.get(wanted.name)) for bucket in buckets if bucket.count]
         return sum(one for one in known if one is not None) if known and None not in known else None
     if wanted.quantile is not None:
         return _quantile(wanted, buckets)
@@ -199,8 +203,8 @@ def _quantile(wanted: Metric, buckets: Sequence[_Bucket]) -> float | None:
         return None
     bins: dict[int, int] = {}
     for bucket in buckets:
-        for place, number in zip(*bucket.bins.get(name, ((), ())), strict=True):
-            bins[place] = bins.get(place, 0) + number
+        for place, held in zip(*bucket.bins.get(name, ((), ())), strict=True):
+            bins[place] = bins.get(place, 0) + held
     frame = {
         f"_{count}": sum(values[f"_{count}"] for values in frames),
         f"_{low}": min(values[f"_{low}"] for values in frames),
@@ -210,8 +214,4 @@ def _quantile(wanted: Metric, buckets: Sequence[_Bucket]) -> float | None:
 
 
 def _numbers(bucket: _Bucket, wanted: Metric) -> dict[str, float | None]:
-    return {part: _number(bucket.values.get(part)) for part in names_in(wanted.formula)}
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    return {part: number(bucket.values.get(part)) for part in names_in(wanted.formula)}

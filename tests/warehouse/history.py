@@ -10,6 +10,7 @@ from random import Random
 
 import psycopg
 
+from framehouse.metrics.rollups import SOURCES
 from framehouse.warehouse import Warehouse, retention
 from framehouse.warehouse.build import build, project_dir
 from framehouse.warehouse.maintain import maintain
@@ -151,9 +152,9 @@ def _rows(
     return sorted(rows, key=_key)
 
 
-_KEYS = {"bucket", "score", "name", "host_gpu_model"}
+_KEYS = {"bucket", *(column for source in SOURCES for column in source.dimensions.values())}
 
 
 def _key(row: dict[str, object]) -> str:
     """The bucket and the dimensions, which no two rows share."""
-    return str([row[column] for column in sorted(row) if column in _KEYS or column.endswith("_id")])
+    return str([row[column] for column in sorted(row) if column in _KEYS])
