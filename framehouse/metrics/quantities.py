@@ -74,6 +74,9 @@ class Histogram:
 DURATION = Histogram(low=0.001, bins=1024)
 MEMORY = Histogram(low=0.0001, bins=1200)
 SPEED = Histogram(low=0.001, bins=800)
+ENERGY = Histogram(low=0.001, bins=1300)
+#: To hundreds of cores.
+PERCENT = Histogram(low=0.001, bins=920)
 #: Likenesses near 1 as well as decibels; half the width, since tenths of a per cent are told apart near 1.
 SCORE = Histogram(low=0.001, bins=1400, width=BIN_WIDTH / 2)
 
@@ -166,17 +169,17 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("wall_seconds", "From start to finish.", work=_COST, is_logged=True, histogram=DURATION),
     Quantity("gpu_seconds", "GPUs times the time they were held.", work=_COST, is_logged=True, histogram=DURATION),
     Quantity("output_mb", "What the job wrote for keeps.", work=_COST, is_logged=True, histogram=MEMORY),
-    Quantity("energy_joules", "From the GPU's energy counter.", work=("segments", "megapixel_frames")),
+    Quantity("energy_joules", "From the GPU's counter.", work=("segments", "megapixel_frames"), histogram=ENERGY),
     Quantity("cpu_seconds", "CPU time of the process tree.", work=("segments", "input_seconds"), histogram=DURATION),
     Quantity("time_per_frame_ms", "Wall time divided by frames.", is_logged=True, histogram=DURATION),
     Quantity("rtf", "Input media seconds per wall second.", is_logged=True, histogram=SPEED),
     Quantity("vram_peak_mb", "Highest GPU memory.", histogram=MEMORY),
     Quantity("rss_peak_mb", "Highest memory of the process tree.", histogram=MEMORY),
-    Quantity("rss_mean_mb", "Mean memory of the process tree."),
-    Quantity("cpu_mean_pct", "Mean CPU use; 100 is one core."),
-    Quantity("cpu_max_pct", "Highest CPU use; 100 is one core."),
-    Quantity("read_mb", "Read from storage."),
-    Quantity("write_mb", "Written to storage."),
+    Quantity("rss_mean_mb", "Mean memory of the process tree.", histogram=MEMORY),
+    Quantity("cpu_mean_pct", "Mean CPU use; 100 is one core.", histogram=PERCENT),
+    Quantity("cpu_max_pct", "Highest CPU use; 100 is one core.", histogram=PERCENT),
+    Quantity("read_mb", "Read from storage.", histogram=MEMORY),
+    Quantity("write_mb", "Written to storage.", histogram=MEMORY),
     Quantity("input_duration_seconds", "Length of the longest input."),
     Quantity("segment_count", "Segments made.", WORK["segments"]),
     Quantity("frame_count", "Frames made.", WORK["frames"]),

@@ -5,11 +5,17 @@ INSERT INTO "rollup"."attempt_quantiles_by_workflow_daily_cells" (
   wall_seconds_histogram,
   gpu_seconds_histogram,
   output_mb_histogram,
+  energy_joules_histogram,
   cpu_seconds_histogram,
   time_per_frame_ms_histogram,
   rtf_histogram,
   vram_peak_mb_histogram,
   rss_peak_mb_histogram,
+  rss_mean_mb_histogram,
+  cpu_mean_pct_histogram,
+  cpu_max_pct_histogram,
+  read_mb_histogram,
+  write_mb_histogram,
   wall_seconds_per_segment_histogram,
   gpu_seconds_per_segment_histogram,
   output_mb_per_segment_histogram,
@@ -23,11 +29,17 @@ SELECT
   computed.wall_seconds_histogram,
   computed.gpu_seconds_histogram,
   computed.output_mb_histogram,
+  computed.energy_joules_histogram,
   computed.cpu_seconds_histogram,
   computed.time_per_frame_ms_histogram,
   computed.rtf_histogram,
   computed.vram_peak_mb_histogram,
   computed.rss_peak_mb_histogram,
+  computed.rss_mean_mb_histogram,
+  computed.cpu_mean_pct_histogram,
+  computed.cpu_max_pct_histogram,
+  computed.read_mb_histogram,
+  computed.write_mb_histogram,
   computed.wall_seconds_per_segment_histogram,
   computed.gpu_seconds_per_segment_histogram,
   computed.output_mb_per_segment_histogram,
@@ -45,6 +57,8 @@ CROSS JOIN LATERAL (
       outcome = 'succeeded' AND gpu_seconds > 0 AND gpu_seconds < 'Infinity') AS gpu_seconds_histogram,
     HISTOGRAM(LN(output_mb), -9.21034, 14.78966, 1200) FILTER(WHERE
       outcome = 'succeeded' AND output_mb > 0 AND output_mb < 'Infinity') AS output_mb_histogram,
+    HISTOGRAM(LN(energy_joules), -6.907755, 19.092245, 1300) FILTER(WHERE
+      outcome = 'succeeded' AND energy_joules > 0 AND energy_joules < 'Infinity') AS energy_joules_histogram,
     HISTOGRAM(LN(cpu_seconds), -6.907755, 13.572245, 1024) FILTER(WHERE
       outcome = 'succeeded' AND cpu_seconds > 0 AND cpu_seconds < 'Infinity') AS cpu_seconds_histogram,
     HISTOGRAM(LN(time_per_frame_ms), -6.907755, 13.572245, 1024) FILTER(WHERE
@@ -55,6 +69,16 @@ CROSS JOIN LATERAL (
       outcome = 'succeeded' AND vram_peak_mb > 0 AND vram_peak_mb < 'Infinity') AS vram_peak_mb_histogram,
     HISTOGRAM(LN(rss_peak_mb), -9.21034, 14.78966, 1200) FILTER(WHERE
       outcome = 'succeeded' AND rss_peak_mb > 0 AND rss_peak_mb < 'Infinity') AS rss_peak_mb_histogram,
+    HISTOGRAM(LN(rss_mean_mb), -9.21034, 14.78966, 1200) FILTER(WHERE
+      outcome = 'succeeded' AND rss_mean_mb > 0 AND rss_mean_mb < 'Infinity') AS rss_mean_mb_histogram,
+    HISTOGRAM(LN(cpu_mean_pct), -6.907755, 11.492245, 920) FILTER(WHERE
+      outcome = 'succeeded' AND cpu_mean_pct > 0 AND cpu_mean_pct < 'Infinity') AS cpu_mean_pct_histogram,
+    HISTOGRAM(LN(cpu_max_pct), -6.907755, 11.492245, 920) FILTER(WHERE
+      outcome = 'succeeded' AND cpu_max_pct > 0 AND cpu_max_pct < 'Infinity') AS cpu_max_pct_histogram,
+    HISTOGRAM(LN(read_mb), -9.21034, 14.78966, 1200) FILTER(WHERE
+      outcome = 'succeeded' AND read_mb > 0 AND read_mb < 'Infinity') AS read_mb_histogram,
+    HISTOGRAM(LN(write_mb), -9.21034, 14.78966, 1200) FILTER(WHERE
+      outcome = 'succeeded' AND write_mb > 0 AND write_mb < 'Infinity') AS write_mb_histogram,
     HISTOGRAM(LN(wall_seconds / NULLIF(segment_count, 0)), -6.907755, 13.572245, 1024) FILTER(WHERE
       outcome = 'succeeded'
       AND wall_seconds / NULLIF(segment_count, 0) > 0
