@@ -106,7 +106,7 @@ class TrendAnswer(Wire):
     """Over the whole window."""
     previous_window: WindowAnswer
     previous_value: float | None
-    """Over the period before, of as many buckets."""
+    """Over the period before: as many whole buckets, or right before it and as long as it."""
     change_ratio: float | None
     points: list[PointAnswer]
     provenance: ProvenanceAnswer

@@ -63,7 +63,7 @@ class OverviewAnswer(Wire):
     """Of all costs; null where there are no rates."""
     totals: Summary
     previous_window: WindowAnswer | None
-    """With `compare=previous`: the period before, of as many buckets."""
+    """With `compare=previous`: the period before: as many whole buckets, or right before it and as long as it."""
     previous_totals: Summary | None
     series: list[ThroughputPoint]
     """Every bucket, those that hold nothing too."""

@@ -14,7 +14,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from framehouse.metrics.compare import Difference, LogSums, added, difference_by_day
+from framehouse.metrics.compare import Difference, LogSums, added, effect, judged
 
 Floats = npt.NDArray[np.float64]
 #: Of each side of a jump, at the least.
@@ -46,13 +46,15 @@ def changes(days: Sequence[Day], *, seed: int = 0) -> list[Change]:
     rng = np.random.default_rng(seed)
     splits = sorted(_splits(known, 0, len(known), rng))[:_MOST]
     edges = [0, *splits, len(known)]
-    found = []
-    for before, split, after in zip(edges, splits, edges[2:], strict=False):
-        sides = ([day.sums for day in known[start:end]] for start, end in ((before, split), (split, after)))
-        told = difference_by_day(*sides, comparisons=len(splits))
-        if told.is_clear:
-            found.append(Change(known[split].start, told))
-    return found
+    effects = [
+        effect([day.sums for day in known[before:split]], [day.sums for day in known[split:after]])
+        for before, split, after in zip(edges, splits, edges[2:], strict=False)
+    ]
+    return [
+        Change(known[split].start, told)
+        for split, told in zip(splits, judged(effects), strict=True)
+        if told.is_clear
+    ]
 
 
 def _splits(days: Sequence[Day], start: int, end: int, rng: np.random.Generator) -> Iterator[int]:

@@ -1,38 +1,50 @@
 """Comparisons that people ask for: two or more workflows, one workflow in two periods, or at two tiers.
 
 Each is a set of sides (what to take, over which window); each pair is compared in each quantity, like for like:
-on the same tiers and workers where both sides have enough of those in common, else on the same tiers.
+on the same tiers and workers where both sides have enough of those in common, else on the same tiers. Where the sizes
+of their work differ, what a segment or frame takes says nothing of who is faster (there are costs that do not grow with
+them), so only attempts of the same size are compared.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import combinations
 
-from framehouse.errors import QueryError
+from framehouse.errors import NoAnswerError, QueryError
 from framehouse.metrics.answers import Filter
 from framehouse.metrics.changes import Change, changes
-from framehouse.metrics.compare import LEVEL, Difference, Unclear, difference_by_day
+from framehouse.metrics.compare import (
+    LEVEL,
+    Difference,
+    Effect,
+    NoEffect,
+    Strata,
+    Unclear,
+    added,
+    effect,
+    judged,
+)
 from framehouse.metrics.definitions import Better
-from framehouse.metrics.histories import History, compared, histories
+from framehouse.metrics.histories import SIZES, History, Size, compared, histories, sizes
 from framehouse.metrics.provenance import Provenance, together
 from framehouse.metrics.read import Reader
-from framehouse.metrics.rollups import ROLLUPS
+from framehouse.metrics.rollups import ATTEMPTS, ROLLUPS
 from framehouse.metrics.sentences import Finding, sentence
 from framehouse.warehouse import Session, Warehouse
 from framehouse.windows import Window
 
-#: What is compared unless something else is asked for: what a unit of work takes.
-QUANTITIES = (
-    "wall_seconds_per_segment",
-    "gpu_seconds_per_segment",
-    "output_mb_per_segment",
-    "time_per_frame_ms",
-)
-_STRATA = (("tier", "worker"), ("tier",), ())
+#: What is compared unless something else is asked for: what a unit of work takes, of those that every side tells.
+QUANTITIES = ("wall_seconds_per_segment", "gpu_seconds_per_segment", "output_mb_per_segment")
+_WITHOUT_SEGMENTS = ("time_per_frame_ms", "gpu_seconds", "output_mb")
+_STRATA = (("tier", "worker"), ("tier",))
 #: Of each side, that has to be alike before a finer adjustment is used.
 _ENOUGH = 0.5
 #: Of a side's values, that may be 0 or below and so be left out.
 _NOT_POSITIVE = 0.01
+#: By less than this (ln) the sizes of two sides' work may differ; and by less than so many standard errors.
+_SAME_SIZE, _SAME_SIZE_ERRORS = 0.02, 3.0
 MOST_SIDES = 12
 MOST_SCORES = 6
 
@@ -92,17 +104,17 @@ def compare(
     """
     _check(sides, quantities if quantities is not None else QUANTITIES)
     pairs = list(combinations(sides, 2))
-    found = []
     with warehouse.session(is_snapshot=True) as session:
+        reading = _Reading(session)
         if quantities is None:
-            quantities = [*QUANTITIES, *_scores_of_all(session, sides)]
-        count = len(pairs) * len(quantities)
-        read: list[_Histories] = []
-        for quantity in quantities:
-            days: _Histories = {}
-            read.append(days)
-            for first, second in pairs:
-                found.append(_pair(session, quantity, first, second, days, count, level))
+            quantities = [*reading.usual(sides), *_scores_of_all(session, sides)]
+        asked = [(quantity, *pair) for quantity in quantities for pair in pairs]
+        effects = [reading.effect(*one) for one in asked]
+    told = judged([one for one, _ in effects], level=level)
+    found = [
+        Compared(quantity, first.label, second.label, difference, strata)
+        for (quantity, first, second), (_, strata), difference in zip(asked, effects, told, strict=True)
+    ]
     sentences = [
         sentence(
             one.label,
@@ -115,7 +127,7 @@ def compare(
         )
         for one, other in pairs
     ]
-    return Comparison(tuple(found), tuple(sentences), _rests_on(read, sides), level)
+    return Comparison(tuple(found), tuple(sentences), reading.rests_on(quantities[0], sides), level)
 
 
 def _scores_of_all(session: Session, sides: Sequence[Side]) -> list[str]:
@@ -139,12 +151,17 @@ def changes_of(
 ) -> tuple[list[Change], Provenance]:
     """When something changed for what `where` names (usually a workflow): the jumps of its days, like for like."""
     with warehouse.session(is_snapshot=True) as session:
-        days, provenance = _days(session, quantity, Side("", window, where), ("tier",), zone_name)
-    return changes(days.days), provenance
+        reading, side = _Reading(session), Side("", window, where)
+        found = changes(reading.days(quantity, side, ("tier",), zone_name).days)
+        if any(reading.sizes(*_around(side, change.at)) for change in found):
+            found = changes(reading.days(quantity, side, ("tier", *SIZES), zone_name).days)
+    return found, together(reading.told.values())
 
 
-#: A side's days, cut by some strata, and what they rest on.
-_Histories = dict[tuple[str, tuple[str, ...]], tuple[History, Provenance]]
+def _around(side: Side, at: datetime) -> tuple[Side, Side]:
+    """What was before an instant, and what came after."""
+    before, after = Window(side.window.start, at), Window(at, side.window.end)
+    return replace(side, label=f"before {at}", window=before), replace(side, label=f"from {at}", window=after)
 
 
 def _check(sides: Sequence[Side], quantities: Sequence[str]) -> None:
@@ -158,43 +175,115 @@ def _check(sides: Sequence[Side], quantities: Sequence[str]) -> None:
         compared(quantity)
 
 
-def _pair(
-    session: Session,
-    quantity: str,
-    first: Side,
-    second: Side,
-    days: _Histories,
-    count: int,
-    level: float,
-) -> Compared:
-    """The finest adjustment for which enough of both sides is alike."""
-    differing = {
-        dimension
-        for dimension in {*first.where, *second.where}
-        if first.where.get(dimension) != second.where.get(dimension)
-    }
-    options = dict.fromkeys(
-        tuple(d for d in strata if d not in differing) for strata in _STRATA if _are_kept(strata, quantity)
-    )
-    best: Compared | None = None
-    for strata in options:
-        for side in (first, second):
-            if (side.label, strata) not in days:
-                days[side.label, strata] = _days(session, quantity, side, strata)
-        both = [days[side.label, strata][0] for side in (first, second)]
-        if any(one.nonpositive_count > _NOT_POSITIVE * one.count for one in both):
-            told = Difference(None, left_out=(both[0].count, both[1].count), reason=Unclear.NOT_POSITIVE)
-            return Compared(quantity, first.label, second.label, told, ())
-        told = difference_by_day(
-            *([day.sums for day in one.days] for one in both), comparisons=count, level=level
+class _Reading:
+    """What is read of sides in one session, each thing once."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._days: dict[tuple[str, str, tuple[str, ...]], History] = {}
+        self._sizes: dict[tuple[str, tuple[str, ...]], Mapping[Hashable, Mapping[str, Size]]] = {}
+        self.told: dict[tuple[str, str], Provenance] = {}
+
+    def usual(self, sides: Sequence[Side]) -> tuple[str, ...]:
+        """What a unit of work takes, by segments if every side tells them."""
+        has_segments = all(
+            any("segments" in size for size in self._sizes_of(side, ("tier",)).values()) for side in sides
         )
-        compared = Compared(quantity, first.label, second.label, told, strata)
-        if _alike(told) >= _ENOUGH:
-            return compared
-        if best is None or _alike(told) > _alike(best.difference):
-            best = compared
-    assert best is not None
-    return best
+        return QUANTITIES if has_segments else _WITHOUT_SEGMENTS
+
+    def effect(self, quantity: str, first: Side, second: Side) -> tuple[Effect | NoEffect, tuple[str, ...]]:
+        """The second beside the first, by the finest adjustment for which enough of both is alike; and which."""
+        differing = {d for d in {*first.where, *second.where} if first.where.get(d) != second.where.get(d)}
+        is_of_attempts = compared(quantity).source is ATTEMPTS
+        told = self.sizes(first, second) if is_of_attempts else ()
+        options = list(
+            dict.fromkeys(
+                (*(d for d in strata if d not in differing), *told)
+                for strata in _STRATA
+                if _are_kept(strata, quantity)
+            )
+        )
+        try:
+            both = [self.days(quantity, side, options[0]) for side in (first, second)]
+        except NoAnswerError:
+            if not told:
+                raise
+            return NoEffect(Unclear.OTHER_WORK, (0, 0)), options[0]
+        if any(one.nonpositive_count > _NOT_POSITIVE * one.count for one in both):
+            return NoEffect(Unclear.NOT_POSITIVE, (both[0].count, both[1].count)), ()
+        found = []
+        for strata in options:
+            kept = [options[0].index(dimension) for dimension in strata]
+            found.append((effect(*(_cut(one, kept) for one in both)), strata))
+            if _alike(found[-1][0]) >= _ENOUGH:
+                return found[-1]
+        best, strata = max(found, key=lambda one: _alike(one[0]))
+        if told and isinstance(best, NoEffect) and best.reason is Unclear.NOTHING_ALIKE:
+            best = replace(best, reason=Unclear.OTHER_WORK)
+        return best, strata
+
+    def sizes(self, first: Side, second: Side) -> tuple[str, ...]:
+        """By what the work of two sides is told, where it is not of the same size; nothing where it is."""
+        strata = ("tier",) if first.where.get("tier") == second.where.get("tier") else ()
+        one, other = self._sizes_of(first, strata), self._sizes_of(second, strata)
+        both = [(one[key], other[key]) for key in one.keys() & other.keys()]
+        known = [name for name in SIZES if any(name in a and name in b for a, b in both)]
+        is_other = any(
+            _differ(a[name], b[name]) for a, b in both for name in known if name in a and name in b
+        )
+        return tuple(known) if is_other else ()
+
+    def _sizes_of(self, side: Side, strata: tuple[str, ...]) -> Mapping[Hashable, Mapping[str, Size]]:
+        if (side.label, strata) not in self._sizes:
+            found, told = sizes(self._session, window=side.window, strata=strata, where=side.where)
+            self._sizes[side.label, strata] = found
+            self.told["sizes", side.label] = told
+        return self._sizes[side.label, strata]
+
+    def days(
+        self, quantity: str, side: Side, strata: tuple[str, ...], zone_name: str | None = None
+    ) -> History:
+        """A side's days, cut by strata. Raises QueryError for a side of several workflows."""
+        if (quantity, side.label, strata) not in self._days:
+            found, told = histories(
+                self._session,
+                quantity,
+                window=side.window,
+                by="workflow",
+                strata=strata,
+                zone_name=zone_name,
+                where=side.where,
+            )
+            if len(found) > 1:
+                raise QueryError(
+                    f"{side.label!r} is of several workflows", hint="name one workflow for each side"
+                )
+            self._days[quantity, side.label, strata] = next(iter(found.values()), History())
+            self.told[quantity, side.label] = told
+        return self._days[quantity, side.label, strata]
+
+    def rests_on(self, quantity: str, sides: Sequence[Side]) -> Provenance:
+        """What each side has of a quantity; and all that was read."""
+        of_sides = [told for side in sides if (told := self.told.get((quantity, side.label)))]
+        every = together(self.told.values())
+        return replace(together(of_sides), sources=every.sources, why_raw=every.why_raw)
+
+
+def _cut(history: History, kept: Sequence[int]) -> list[Strata]:
+    """A history's days by some alone of the dimensions that it was cut by."""
+    return [added([{_coarser(key, kept): sums} for key, sums in day.sums.items()]) for day in history.days]
+
+
+def _coarser(key: Hashable, kept: Sequence[int]) -> Hashable:
+    assert isinstance(key, tuple)
+    return tuple(key[at] for at in kept)
+
+
+def _differ(one: Size, other: Size) -> bool:
+    """Whether work is of another size, by more than chance."""
+    apart = abs(math.log(other.mean / one.mean))
+    error = sum(size.variance / size.count / size.mean**2 for size in (one, other))
+    return apart > max(_SAME_SIZE, _SAME_SIZE_ERRORS * math.sqrt(error))
 
 
 def _are_kept(strata: tuple[str, ...], quantity: str) -> bool:
@@ -204,36 +293,8 @@ def _are_kept(strata: tuple[str, ...], quantity: str) -> bool:
     return any(r.source is source and r.has(frozenset({"workflow", *strata}), parts) for r in ROLLUPS)
 
 
-def _alike(told: Difference) -> float:
+def _alike(told: Effect | NoEffect) -> float:
     """The share of its samples that was compared, of the side of which it is less."""
-    shares = [
-        count / (count + left) if count + left else 0.0
-        for count, left in zip(told.counts, told.left_out, strict=True)
-    ]
-    return min(shares)
-
-
-def _days(
-    session: Session, quantity: str, side: Side, strata: tuple[str, ...], zone_name: str | None = None
-) -> tuple[History, Provenance]:
-    found, provenance = histories(
-        session,
-        quantity,
-        window=side.window,
-        by="workflow",
-        strata=strata,
-        zone_name=zone_name,
-        where=side.where,
-    )
-    if len(found) > 1:
-        raise QueryError(f"{side.label!r} is of several workflows", hint="name one workflow for each side")
-    return next(iter(found.values()), History()), provenance
-
-
-def _rests_on(read: Sequence[_Histories], sides: Sequence[Side]) -> Provenance:
-    """What each side has of the first quantity, once, however finely it was cut; and all that was read."""
-    of_sides = [
-        next(told for (label, _), (_, told) in read[0].items() if label == side.label) for side in sides
-    ]
-    every = together(told for days in read for _, told in days.values())
-    return replace(together(of_sides), sources=every.sources, why_raw=every.why_raw)
+    if isinstance(told, NoEffect):
+        return 0.0
+    return min(count / (count + left) for count, left in zip(told.counts, told.left_out, strict=True))

@@ -115,6 +115,17 @@ def _family(q: Quantity, source: Source = ATTEMPTS) -> list[Metric]:
     return found
 
 
+def _all_of(total: str, count: str = "succeeded_count") -> str:
+    """A total over `count` attempts: of none it is 0; of some that nobody measured it is unknown.
+
+    The divisor is 2 for a count of 0, and else 0, by which nothing can be divided.
+    """
+    return f"coalesce({total}, 0 / (abs({count} - 1) - ({count} - 1)))"
+
+
+_WASTED = _all_of("wasted_gpu_seconds_sum", "(failed_count + canceled_count)")
+
+
 def _hours_of(state: str) -> str:
     """None of a state, where heartbeats tell of another, is 0; where none tells anything it is unknown."""
     return f"coalesce({state}_seconds_sum, 0 * covered_seconds_sum) / 3600"
@@ -132,22 +143,24 @@ METRICS: tuple[Metric, ...] = (
         "(attempt_count - first_attempt_count) / attempt_count", Better.LOWER,
     ),
     Metric("cold_ratio", "Succeeded attempts with a model load inside.", "cold_count / succeeded_count", Better.LOWER),
-    Metric("segment_count", "Segments made.", "segment_count_sum", Better.HIGHER),
-    Metric("frame_count", "Frames made.", "frame_count_sum", Better.HIGHER),
-    Metric("gpu_hours", "GPU hours of succeeded attempts.", "gpu_seconds_sum / 3600"),
-    Metric("wall_hours", "Wall hours of succeeded attempts.", "wall_seconds_sum / 3600"),
-    Metric("wasted_gpu_hours", "GPU hours of the others.", "wasted_gpu_seconds_sum / 3600", Better.LOWER),
+    Metric("segment_count", "Segments made.", _all_of("segment_count_sum"), Better.HIGHER),
+    Metric("frame_count", "Frames made.", _all_of("frame_count_sum"), Better.HIGHER),
+    Metric("gpu_hours", "GPU hours of succeeded attempts.", f"{_all_of('gpu_seconds_sum')} / 3600"),
+    Metric("wall_hours", "Wall hours of succeeded attempts.", f"{_all_of('wall_seconds_sum')} / 3600"),
+    Metric("wasted_gpu_hours", "GPU hours of the others.", f"{_WASTED} / 3600", Better.LOWER),
     Metric(
         "wasted_gpu_ratio", "GPU time of failed and canceled attempts among all GPU time.",
-        "wasted_gpu_seconds_sum / (coalesce(wasted_gpu_seconds_sum, 0) + coalesce(gpu_seconds_sum, 0))", Better.LOWER,
+        f"{_WASTED} / (coalesce(wasted_gpu_seconds_sum, 0) + coalesce(gpu_seconds_sum, 0))", Better.LOWER,
     ),
-    Metric("output_gb", "What succeeded attempts wrote for keeps.", "output_mb_sum / 1024"),
-    Metric("energy_kwh", "Energy of succeeded attempts that knew theirs.", "energy_joules_sum / 3600000"),
+    Metric("output_gb", "What succeeded attempts wrote for keeps.", f"{_all_of('output_mb_sum')} / 1024"),
+    Metric("energy_kwh", "Energy of succeeded attempts that knew theirs.",
+           f"{_all_of('energy_joules_sum')} / 3600000"),
     Metric("succeeded_per_hour", "Attempts that succeeded, in an hour of the clock.", "succeeded_count", Better.HIGHER,
            is_rate=True),
-    Metric("segments_per_hour", "Segments made in an hour of the clock.", "segment_count_sum", Better.HIGHER,
-           is_rate=True),
-    Metric("frames_per_hour", "Frames made in an hour of the clock.", "frame_count_sum", Better.HIGHER, is_rate=True),
+    Metric("segments_per_hour", "Segments made in an hour of the clock.",
+           _all_of("segment_count_sum"), Better.HIGHER, is_rate=True),
+    Metric("frames_per_hour", "Frames made in an hour of the clock.",
+           _all_of("frame_count_sum"), Better.HIGHER, is_rate=True),
     Metric("gpu_cost", "What the GPU time of all attempts cost; unknown where some has no rate.", is_priced=True,
            better=Better.LOWER),
     Metric("wasted_gpu_cost", "What the GPU time of failed and canceled attempts cost; likewise.", is_priced=True,

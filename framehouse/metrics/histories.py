@@ -12,11 +12,37 @@ from framehouse.metrics.compare import LogSums
 from framehouse.metrics.definitions import Metric, metric
 from framehouse.metrics.provenance import Provenance, parts_told, provenance
 from framehouse.metrics.quantities import QUANTITIES
+from framehouse.metrics.rollups import ATTEMPTS, Source
 from framehouse.metrics.table import number
 from framehouse.warehouse import Session
 from framehouse.windows import Grain, Window
 
 COMPARED = tuple(quantity.name for quantity in QUANTITIES if quantity.is_logged)
+
+
+#: Attempts by the size of their work too, in steps of 5 %. No rollup keeps that: it is read from raw rows, and only
+#: where the sizes of two sides differ.
+_SIZED = Source(
+    name="attempts_by_size",
+    table=ATTEMPTS.table,
+    time=ATTEMPTS.time,
+    dimensions={**ATTEMPTS.dimensions, "segments": "segments_step", "frames": "frames_step"},
+    parts=ATTEMPTS.parts,
+    marks=ATTEMPTS.marks,
+    unnested="(select round(20 * ln(nullif(segment_count, 0))), round(20 * ln(nullif(frame_count, 0))))"
+    " as sizes (segments_step, frames_step)",
+)
+#: What the size of an attempt's work is told by, and the quantity that counts it.
+SIZES = {"segments": "segment_count", "frames": "frame_count"}
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large the work of some attempts was: how many told, the mean and the sample variance."""
+
+    count: int
+    mean: float
+    variance: float
 
 
 @dataclass(slots=True)
@@ -99,6 +125,26 @@ def totals(
     return found, provenance
 
 
+def sizes(
+    session: Session, *, window: Window, strata: Sequence[str], where: Mapping[str, Filter] | None = None
+) -> tuple[dict[Hashable, dict[str, Size]], Provenance]:
+    """The sizes of the work (of SIZES) of attempts in each stratum; those that nobody told are left out."""
+    parts = [f"{name}_{kind}" for name in SIZES.values() for kind in ("count", "sum", "sumsq")]
+    answer = read_parts(
+        session, ATTEMPTS, [*parts, *parts_told(ATTEMPTS)], window=window, by=strata, where=dict(where or {})
+    )
+    found: dict[Hashable, dict[str, Size]] = {}
+    for key, values in answer.values.items():
+        for size, name in SIZES.items():
+            count, total, squares = (
+                number(values[f"{name}_{kind}"]) or 0.0 for kind in ("count", "sum", "sumsq")
+            )
+            if total > 0:
+                variance = max(0.0, squares - total * total / count) / (count - 1) if count > 1 else 0.0
+                found.setdefault(key, {})[size] = Size(int(count), total / count, variance)
+    return found, provenance(answer, ATTEMPTS)
+
+
 def _read(
     session: Session,
     quantity: str,
@@ -111,10 +157,11 @@ def _read(
     """For each key how many values there are, and the sums of those that have a logarithm (None: none has)."""
     of = compared(quantity)
     assert of.quantity is not None
+    source = _SIZED if SIZES.keys() & set(by) else of.source
     parts = [f"{of.quantity.name}_{kind}" for kind in ("count", "ln_count", "ln_sum", "ln_sumsq")]
     answer = read_parts(
         session,
-        of.source,
+        source,
         [*parts, *parts_told(of.source)],
         window=window,
         by=by,
@@ -126,4 +173,4 @@ def _read(
     for key, values in answer.values.items():
         count, logged, total, squares = (number(values[part]) or 0.0 for part in parts)
         rows.append((key, int(count), LogSums(int(logged), total, squares) if logged else None))
-    return rows, provenance(answer, of.source)
+    return rows, provenance(answer, source)

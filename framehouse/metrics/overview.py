@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from framehouse.metrics.answers import Filter, Key
-from framehouse.metrics.definitions import metric
+from framehouse.metrics.definitions import Metric, metric
+from framehouse.metrics.evaluate import evaluate, merged
 from framehouse.metrics.provenance import Provenance
 from framehouse.metrics.read import Reader
 from framehouse.metrics.summary import Extremes, Row, extremes, highest, summaries, workflows
@@ -81,7 +82,7 @@ def overview(
 
 
 def filled(reader: Reader, names: Sequence[str], grain: Grain) -> Series:
-    """Metrics in every bucket of a reader's window: counts of empty ones are 0, all else of them is unknown."""
+    """Metrics in every bucket of a reader's window, also of those that hold nothing."""
     return filled_by(reader, names, grain, ())[()]
 
 
@@ -91,8 +92,14 @@ def filled_by(reader: Reader, names: Sequence[str], grain: Grain, by: Sequence[s
     for row in reader.table(names, by=by, grain=grain):
         own = held.setdefault(tuple(row[dimension] for dimension in by), {})
         own[row["bucket"]] = {name: row[name] for name in names}
-    empty: Row = {name: 0 if metric(name).unit.suffix == "count" else None for name in names}
+    empty: Row = {name: _of_nothing(metric(name)) for name in names}
     buckets = spans(reader.window, grain, reader.zone_name)
     return {
         key: tuple((span, rows.get(start, empty)) for start, span in buckets) for key, rows in held.items()
     }
+
+
+def _of_nothing(wanted: Metric) -> Value:
+    """What a bucket without rows has: totals of 0, and nothing that is known of a mean."""
+    found = evaluate(wanted, merged(wanted, [])) if wanted.formula else None
+    return 0 if found == 0 else found

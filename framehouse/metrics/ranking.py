@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from framehouse.errors import QueryError
 from framehouse.metrics.answers import Filter
-from framehouse.metrics.compare import LEVEL, MANY_STRATA, SMALLEST, LogSums
+from framehouse.metrics.compare import LEVEL, MANY_STRATA, SMALLEST, WIDEST, LogSums
 from framehouse.metrics.definitions import Better
 from framehouse.metrics.histories import compared, totals
 from framehouse.metrics.provenance import Provenance
@@ -125,8 +125,7 @@ def _ranked(
             Ranked(
                 workers[one],
                 math.exp(effects[one]),
-                math.exp(effects[one] - reach[one]),
-                math.exp(effects[one] + reach[one]),
+                *_between(effects[one], reach[one]),
                 int(counts[:, one].sum()),
                 int((counts[:, one] > 0).sum()),
                 rank,
@@ -134,6 +133,11 @@ def _ranked(
             )
         )
     return found
+
+
+def _between(effect: float, reach: float) -> tuple[float, float]:
+    """The interval of a factor; anything, where it would be wider than says something."""
+    return (math.exp(effect - reach), math.exp(effect + reach)) if reach <= WIDEST else (0.0, math.inf)
 
 
 def _alone(worker: str, history: Mapping[Hashable, LogSums], group: int) -> Ranked:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from framehouse.metrics.compare import Difference
+from framehouse.metrics.compare import Difference, Unclear
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,9 @@ def sentence(first: str, second: str, findings: Sequence[Finding]) -> str:
     """
     known = [finding for finding in findings if finding.difference.ratio is not None]
     if not known:
-        return f"{first} and {second} have done nothing alike, so they cannot be compared."
+        reasons = {finding.difference.reason for finding in findings}
+        why = next((words for reason, words in _NOT_COMPARED.items() if reason in reasons), _NOTHING)
+        return f"{first} and {second} {why}, so they cannot be compared."
     clear = [finding for finding in known if finding.difference.is_clear]
     if not clear:
         count = max(sum(finding.difference.counts) for finding in known)
@@ -39,16 +41,26 @@ def sentence(first: str, second: str, findings: Sequence[Finding]) -> str:
     return f"{words}."
 
 
-_SLOWER = ("is {} slower", "is {} faster")
-_PHRASES: tuple[tuple[str, tuple[str, str]], ...] = (
-    ("wall_seconds", _SLOWER),
-    ("cold_wall_seconds", _SLOWER),
-    ("time_per_frame", _SLOWER),
-    ("rtf", ("is {} faster", "is {} slower")),
-    ("gpu_seconds", ("takes {} more GPU time", "takes {} less GPU time")),
-    ("cold_gpu_seconds", ("takes {} more GPU time", "takes {} less GPU time")),
-    ("output_mb", ("writes {} more", "writes {} less")),
-)
+_NOTHING = "have done nothing alike"
+#: The reason that says most comes first.
+_NOT_COMPARED = {
+    Unclear.OTHER_WORK: "did work of other sizes",
+    Unclear.TOO_FEW_SAMPLES: "have too few samples",
+    Unclear.NOT_POSITIVE: "have values of 0 and below",
+}
+
+_PHRASES: dict[str, tuple[str, str]] = {
+    "wall_seconds": ("takes {} more time", "takes {} less time"),
+    "wall_seconds_per_segment": ("is {} slower", "is {} faster"),
+    "cold_wall_seconds": ("takes {} more time from cold", "takes {} less time from cold"),
+    "time_per_frame_ms": ("is {} slower per frame", "is {} faster per frame"),
+    "rtf": ("is {} faster per second of input", "is {} slower per second of input"),
+    "gpu_seconds": ("takes {} more GPU time a job", "takes {} less GPU time a job"),
+    "gpu_seconds_per_segment": ("takes {} more GPU time", "takes {} less GPU time"),
+    "cold_gpu_seconds": ("takes {} more GPU time from cold", "takes {} less GPU time from cold"),
+    "output_mb": ("writes {} more a job", "writes {} less a job"),
+    "output_mb_per_segment": ("writes {} more", "writes {} less"),
+}
 
 
 def _phrase(finding: Finding) -> tuple[str, str]:
@@ -72,10 +84,7 @@ def _forms(quantity: str) -> tuple[str, str]:
     if quantity.endswith("_stage_ms"):
         name = _plain(quantity.removesuffix("_stage_ms"))
         return f"takes {{}} more time to {name}", f"takes {{}} less time to {name}"
-    return next(
-        (forms for stem, forms in _PHRASES if quantity.startswith(stem)),
-        (f"has {{}} more {quantity}", f"has {{}} less {quantity}"),
-    )
+    return _PHRASES.get(quantity, (f"has {{}} more {quantity}", f"has {{}} less {quantity}"))
 
 
 def _plain(name: str) -> str:

@@ -31,7 +31,8 @@ class Point:
 
     value            None where nothing is known
     moving_average   of this bucket and those before it, as far as the question's own first bucket; from whole parts
-    change_ratio     the value beside the one of the bucket before: 0.1 is 10 % more
+    change_ratio     the value beside the one of the bucket before: 0.1 is 10 % more; None where it grows with what is
+                     counted and the window has only a part of either bucket
     count            attempts (or scores, stages, heartbeats) that the bucket holds
     """
 
@@ -68,6 +69,7 @@ class _Bucket:
     """What a bucket holds: how many rows, parts, bins of the histogram, or what was priced."""
 
     span: Window
+    is_whole: bool
     count: int
     values: Mapping[str, Any]
     bins: Mapping[str, Bins] = field(default_factory=dict)
@@ -103,10 +105,12 @@ def trend(
         told = reader.provenance(name)
         [earlier] = Reader(session, window=before, zone_name=zone_name, where=where).table(name)
     points: list[Point] = []
+    grows = _is_summed(wanted)
     for place, bucket in enumerate(buckets):
         value = _value(wanted, [bucket])
         average = _average(wanted, buckets[max(0, place - moving + 1) : place + 1])
-        change = _change(value, points[-1].value if points else None)
+        is_like = place > 0 and (not grows or (bucket.is_whole and buckets[place - 1].is_whole))
+        change = _change(value, points[-1].value) if is_like else None
         points.append(Point(bucket.span, value, average, change, bucket.count))
     return Trend(
         name, wanted.unit, grain, zone_name, moving, number(whole[name]), before, number(earlier[name]),
@@ -115,14 +119,14 @@ def trend(
 
 
 def previous(window: Window, grain: Grain, zone_name: str) -> Window:
-    """The period before a window, of as many buckets: the days, weeks or months that come right before it."""
+    """The period before a window: of whole buckets, as many as it has; else as long as it is, right before it."""
     buckets, tz = _starts(window, grain, zone_name), zone(zone_name)
-    if not buckets:
-        return Window(window.start, window.start)
-    start = buckets[0]
+    if not buckets or buckets[0] < window.start or following(buckets[-1], grain, tz) > window.end:
+        return Window(window.start - (window.end - window.start), window.start)
+    start = window.start
     for _ in buckets:
         start = floor(start - timedelta(seconds=1), grain, tz)
-    return Window(start, buckets[0])
+    return Window(start, window.start)
 
 
 def spans(window: Window, grain: Grain, zone_name: str) -> list[tuple[datetime, Window]]:
@@ -171,7 +175,10 @@ def _buckets(
     for start, span in spanned:
         key = (start,)
         values = {**found.values.get(key, {}), **priced.get(key, {})}
-        buckets.append(_Bucket(span, int(number(values.get(counted)) or 0), values, found.bins.get(key, {})))
+        is_whole = span == Window(start, following(start, grain, zone(reader.zone_name)))
+        buckets.append(
+            _Bucket(span, is_whole, int(number(values.get(counted)) or 0), values, found.bins.get(key, {}))
+        )
     return buckets
 
 
@@ -191,8 +198,12 @@ def _value(wanted: Metric, buckets: Sequence[_Bucket]) -> float | None:
 
 def _average(wanted: Metric, buckets: Sequence[_Bucket]) -> float | None:
     found = _value(wanted, buckets)
-    is_summed = wanted.is_priced or (is_total(wanted) and not wanted.is_rate)
-    return found / len(buckets) if is_summed and found is not None else found
+    return found / len(buckets) if _is_summed(wanted) and found is not None else found
+
+
+def _is_summed(wanted: Metric) -> bool:
+    """Whether half a bucket has half as much of it."""
+    return wanted.is_priced or (is_total(wanted) and not wanted.is_rate)
 
 
 def _quantile(wanted: Metric, buckets: Sequence[_Bucket]) -> float | None:

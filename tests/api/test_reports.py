@@ -305,7 +305,7 @@ TABLES = {
     "stages": ({}, "items", 6),
     "workflow/even/trend": ({}, "points", 7),
     "workers/comparison": ({}, "workers", 0),
-    "comparison": ({"workflows": "even,slow"}, "differences", 5),
+    "comparison": ({"workflows": "even,slow"}, "differences", 4),
 }
 
 

@@ -133,7 +133,10 @@ TRUTH: dict[str, Callable[[list[Event]], float | int | None]] = {
     "failed_count": lambda es: sum(e.outcome == "failed" for e in es),
     "canceled_count": lambda es: sum(e.outcome == "canceled" for e in es),
     "failure_ratio": lambda es: sum(e.outcome == "failed" for e in es) / len(es),
-    "gpu_hours": lambda es: math.fsum(found) / 3600 if (found := succeeded(es, gpu)) else None,
+    # Of none it is 0; of some that nobody measured it is unknown.
+    "gpu_hours": lambda es: (
+        math.fsum(found) / 3600 if (found := succeeded(es, gpu)) or not succeeded(es, wall) else None
+    ),
     "avg_wall_seconds": lambda es: math.fsum(found) / len(found) if (found := succeeded(es, wall)) else None,
     "min_wall_seconds": lambda es: min(succeeded(es, wall), default=None),
     "max_wall_seconds": lambda es: max(succeeded(es, wall), default=None),

@@ -10,6 +10,7 @@ import pytest
 
 from framehouse import metrics
 from framehouse.errors import QueryError
+from framehouse.metrics.compare import Unclear
 from framehouse.metrics.comparison import Comparison, Side, changes_of, compare
 from framehouse.metrics.histories import compared
 from framehouse.metrics.ranking import rank_workers
@@ -69,10 +70,14 @@ def test_a_fifth_is_named_with_its_price(month: Warehouse) -> None:
     assert seconds.difference.counts == (360, 360)
     assert (seconds.is_better, seconds.adjusted_for) == (False, ("tier", "worker"))
     assert found.provenance.count == 720
-    assert found.provenance.sources[0] == "attempts_by_worker_workflow_daily"
+    assert set(found.provenance.sources) == {
+        "attempts_by_workflow_daily",
+        "attempts_by_worker_workflow_daily",
+    }
     assert found.provenance.why_raw is None
     assert found.provenance.newest_recorded_at is not None
-    assert by_quantity["time_per_frame_ms"].difference.reason is not None, "nobody said how many frames"
+    assert by_quantity["gpu_seconds_per_segment"].difference.reason is not None, "nobody said how much"
+    assert "time_per_frame_ms" not in by_quantity, "nobody said how many frames"
     [told] = found.sentences
     assert re.fullmatch(
         r"b is \d\d % slower than a \(\d\d-\d\d %, n = 720\) and writes \d+(\.\d)? % less \(.* %, n = 720\)\.",
@@ -128,8 +133,9 @@ def test_three_workflows_are_three_pairs_at_one_level(month: Warehouse) -> None:
         assert one.high is not None
         return math.log(one.high / one.low)
 
-    two = compare(month, [workflow("a"), workflow("b")], quantities=SECONDS)
-    three = compare(month, [workflow(name) for name in "abc"], quantities=SECONDS)
+    before = Window(FIRST, FIRST + timedelta(days=20))  # when c was a's equal
+    two = compare(month, [workflow(name, before) for name in "ab"], quantities=SECONDS)
+    three = compare(month, [workflow(name, before) for name in "abc"], quantities=SECONDS)
     assert [(one.first, one.second) for one in three.compared] == [("a", "b"), ("a", "c"), ("b", "c")]
     assert reach(three) > reach(two)
 
@@ -158,3 +164,70 @@ def test_what_cannot_be_compared_is_said(month: Warehouse) -> None:
         compare(month, [workflow("a"), workflow("nobody")])
     nothing = compare(month, [workflow("a"), workflow("b", Window(WEEKS.end, WEEKS.end + timedelta(days=9)))])
     assert nothing.sentences == ("a and b have done nothing alike, so they cannot be compared.",)
+
+
+@pytest.fixture(scope="module")
+def sizes(server: TestServer) -> Iterator[Warehouse]:
+    """A minute and a second for each frame: `mix` had short jobs for ten days and then long ones, `short` and `long`
+    had one length each, `both` and `slow` had many of either in other proportions; slow takes a fifth more."""
+    rng = np.random.default_rng(12)
+
+    def frames(workflow: str, day: int, n: int) -> int:
+        if workflow in {"both", "slow"}:
+            return 10 if (n % 4 == 0) is (workflow == "both") else 100
+        return {"short": 10, "long": 100}.get(workflow, 10 if day < 10 else 100)
+
+    events = []
+    for day in range(20):
+        for workflow in ("mix", "short", "long", "both", "slow"):
+            for n in range(12):
+                count = frames(workflow, day, n)
+                seconds = (60 + count) * (1.2 if workflow == "slow" else 1) * rng.lognormal(0, 0.1)
+                at = FIRST + timedelta(days=day, minutes=20 * n + 5)
+                events.append(event(
+                    workflow=workflow, segment_count=1, frame_count=count, wall_seconds=float(seconds),
+                    finished_at=at.isoformat(),
+                ))  # fmt: skip
+    url = server.create(template=server.template)
+    with Warehouse(url) as warehouse:
+        store(warehouse, events)
+        maintain(warehouse)
+        yield warehouse
+    server.drop(url)
+
+
+PER_UNIT = ("wall_seconds_per_segment", "time_per_frame_ms")
+TWENTY = Window(FIRST, FIRST + timedelta(days=20))
+
+
+def test_other_work_is_neither_slower_nor_faster(sizes: Warehouse) -> None:
+    """A segment takes longer with more frames, and a frame takes less."""
+    middle = FIRST + timedelta(days=10)
+    periods = [
+        Side("before", Window(FIRST, middle), {"workflow": "mix"}),
+        Side("after", Window(middle, TWENTY.end), {"workflow": "mix"}),
+    ]
+    for sides in (periods, [workflow("short", TWENTY), workflow("long", TWENTY)]):
+        found = compare(sizes, sides, quantities=PER_UNIT)
+        assert [one.difference.reason for one in found.compared] == [Unclear.OTHER_WORK] * 2
+        assert "other sizes, so they cannot be compared" in found.sentences[0]
+        assert found.provenance.why_raw is not None
+        assert "frames" in found.provenance.why_raw
+    for quantity in PER_UNIT:
+        assert changes_of(sizes, quantity, window=TWENTY, where={"workflow": "mix"})[0] == []
+
+
+def test_what_is_of_one_size_is_compared(sizes: Warehouse) -> None:
+    found = compare(sizes, [workflow("both", TWENTY), workflow("slow", TWENTY)])
+    seconds = found.compared[0]
+    assert (seconds.quantity, seconds.adjusted_for) == (PER_UNIT[0], ("tier", "worker", "segments", "frames"))
+    assert seconds.difference.is_clear
+    assert seconds.difference.ratio == pytest.approx(1.2, rel=0.04)
+    assert found.sentences[0].startswith("slow is 2"), found.sentences
+
+
+def test_work_of_one_size_needs_no_raw_rows(sizes: Warehouse) -> None:
+    first_days = Window(FIRST, FIRST + timedelta(days=10))
+    found = compare(sizes, [workflow("short", TWENTY), workflow("mix", first_days)])
+    assert found.provenance.why_raw is None
+    assert found.sentences == ("No clear difference between short and mix (n = 360).",)

@@ -159,9 +159,9 @@ def agree_with_events(warehouse: Warehouse, question: Asked, events: list[Event]
     found = by_key(table, question)
     expected = truth(events, question)
     if not expected and not question.by and question.grain is None:
-        # A total over nothing is one row: none were counted, and nothing else is known.
+        # A total over nothing is one row: none were counted, they took nothing, and nothing else is known.
         [row] = found.values()
-        assert row == {name: 0 if name.endswith("_count") else None for name in TRUTH}
+        assert row == {name: 0 if name.endswith(("_count", "_hours")) else None for name in TRUTH}
         return
     assert found.keys() == expected.keys()
     for key, values in expected.items():

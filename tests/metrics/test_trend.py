@@ -171,15 +171,36 @@ def test_costs_and_scores_have_trends(database_url: str) -> None:
     assert likeness.provenance.count == 3
 
 
-def test_the_period_before_has_as_many_buckets() -> None:
-    def at(text: str) -> datetime:
-        return datetime.fromisoformat(text)
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
+
+def test_the_period_before_has_as_many_buckets() -> None:
     march = Window(at("2026-03-01T05:00Z"), at("2026-04-01T04:00Z"))
     assert previous(march, Grain.MONTH, NEW_YORK) == Window(at("2026-02-01T05:00Z"), at("2026-03-01T05:00Z"))
     week = Window(at("2026-03-08T05:00Z"), at("2026-03-15T04:00Z"))  # of 23 hours on its first day
     assert previous(week, Grain.DAY, NEW_YORK) == Window(at("2026-03-01T05:00Z"), at("2026-03-08T05:00Z"))
     assert previous(Window(march.start, march.start), Grain.DAY, NEW_YORK).is_empty
+
+
+def test_of_what_is_cut_the_period_before_is_as_long() -> None:
+    """However many buckets it touches: a day across midnight is a day, and not two."""
+    now = Window(at("2026-03-19T10:00Z"), at("2026-03-20T10:00Z"))
+    for grain in (Grain.HOUR, Grain.DAY, Grain.MONTH):
+        assert previous(now, grain, NEW_YORK) == Window(at("2026-03-18T10:00Z"), at("2026-03-19T10:00Z"))
+    so_far = Window(at("2026-03-01T05:00Z"), at("2026-03-20T10:00Z"))
+    assert previous(so_far, Grain.MONTH, NEW_YORK).end - previous(so_far, Grain.MONTH, NEW_YORK).start == (
+        so_far.end - so_far.start
+    )
+
+
+def test_a_part_of_a_day_is_not_held_against_a_day(studio: Warehouse) -> None:
+    window = Window(MONDAY, MONDAY + timedelta(days=2, hours=12, minutes=3))
+    found = trend(studio, "attempt_count", window=window, grain=Grain.DAY, zone_name="UTC")
+    assert [point.value for point in found.points] == [12, 12, 3]
+    assert [point.change_ratio for point in found.points] == [None, 0, None]
+    means = trend(studio, "avg_wall_seconds", window=window, grain=Grain.DAY, zone_name="UTC")
+    assert [point.change_ratio for point in means.points] == [None, 1.0, 0.5]
 
 
 def test_what_has_no_trend_is_said(studio: Warehouse) -> None:
