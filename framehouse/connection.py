@@ -3,16 +3,26 @@
 from framehouse import metrics
 from framehouse.config import settings
 from framehouse.embedded import database_url
-from framehouse.metrics import analysts
+from framehouse.metrics import analysts, comparison, overview, ranking, reports, trend
 from framehouse.warehouse import Warehouse
 
 
 class Connection(Warehouse):
-    """A warehouse that is asked in SQL or by the names of metrics. Use it as a context manager or close it."""
+    """A warehouse that is asked in SQL, by the names of metrics, or for what the API's reports say. Use it as a context
+    manager or close it."""
 
     sql = analysts.sql
     explain = analysts.explain
     read = metrics.read
+    overview = overview.overview
+    trend = trend.trend
+    compare = comparison.compare
+    changes = comparison.changes_of
+    rank_workers = ranking.rank_workers
+    workflow = reports.workflow_report
+    worker = reports.worker_report
+    quality = reports.quality_report
+    stages = reports.stages
 
 
 def connect(url: str | None = None) -> Connection:

@@ -80,12 +80,13 @@ def trend(
     name: str,
     *,
     window: Window,
-    grain: Grain,
-    zone_name: str,
+    grain: Grain = Grain.DAY,
+    zone_name: str | None = None,
     where: Mapping[str, Filter] | None = None,
     moving: int = MOVING,
 ) -> Trend:
-    """A metric in every bucket of a window, also in those that hold nothing.
+    """A metric in every bucket of a window (in the studio's zone, unless another is named), also in those that hold
+    nothing.
 
     The moving average spans `moving` buckets. Raises QueryError for what cannot be averaged over buckets, and for more
     than 10,000 of them.
@@ -97,10 +98,11 @@ def trend(
         raise QueryError(
             f"{name} has no trend", hint="ask for gpu_cost, which is unknown where this is below 1"
         )
-    spanned, before = spans(window, grain, zone_name), previous(window, grain, zone_name)
     with warehouse.session(is_snapshot=True) as session:
         reader = Reader(session, window=window, zone_name=zone_name, where=where)
-        buckets = _buckets(reader, wanted, grain, spanned)
+        zone_name = reader.zone_name
+        before = previous(window, grain, zone_name)
+        buckets = _buckets(reader, wanted, grain)
         [whole] = reader.table(name)
         told = reader.provenance(name)
         [earlier] = Reader(session, window=before, zone_name=zone_name, where=where).table(name)
@@ -157,9 +159,7 @@ def _change(value: float | None, before: float | None) -> float | None:
     return None if value is None or not before else value / before - 1
 
 
-def _buckets(
-    reader: Reader, wanted: Metric, grain: Grain, spanned: Sequence[tuple[datetime, Window]]
-) -> list[_Bucket]:
+def _buckets(reader: Reader, wanted: Metric, grain: Grain) -> list[_Bucket]:
     """Every bucket of the window, also those without rows."""
     source = wanted.source
     counted = source.parts[0].name
@@ -172,7 +172,7 @@ def _buckets(
     found = reader.answer(parts, grain=grain)
     priced = reader.answer([wanted], grain=grain).values if wanted.is_priced else {}
     buckets = []
-    for start, span in spanned:
+    for start, span in spans(reader.window, grain, reader.zone_name):
         key = (start,)
         values = {**found.values.get(key, {}), **priced.get(key, {})}
         is_whole = span == Window(start, following(start, grain, zone(reader.zone_name)))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+import framehouse
 from framehouse import metrics
 from framehouse.errors import QueryError
 from framehouse.metrics.compare import Unclear
@@ -231,3 +232,23 @@ def test_work_of_one_size_needs_no_raw_rows(sizes: Warehouse) -> None:
     found = compare(sizes, [workflow("short", TWENTY), workflow("mix", first_days)])
     assert found.provenance.why_raw is None
     assert found.sentences == ("No clear difference between short and mix (n = 360).",)
+
+
+def test_a_notebook_has_what_the_api_has(month: Warehouse) -> None:
+    with framehouse.connect(month.url) as warehouse:
+        sides = [workflow("a"), workflow("b")]
+        assert warehouse.compare(sides).sentences == compare(month, sides).sentences
+        [change], _ = warehouse.changes(SECONDS[0], window=WEEKS, where={"workflow": "c"})
+        assert change.at == FIRST + timedelta(days=20)
+        assert [one.worker for one in warehouse.rank_workers(window=WEEKS)[0]] == ["gpu-1", "gpu-2"]
+        assert warehouse.overview(window=WEEKS).totals["attempt_count"] == 1080
+        trend = warehouse.trend("attempt_count", window=WEEKS, where={"workflow": "a"})
+        assert (trend.zone_name, trend.total, [point.value for point in trend.points]) == (
+            "UTC",
+            360,
+            [12] * 30,
+        )
+        assert warehouse.workflow("a", window=WEEKS).summary["attempt_count"] == 360
+        assert warehouse.worker("gpu-1", window=WEEKS).summary["attempt_count"] == 600
+        assert warehouse.quality("a", window=WEEKS).scores == ()
+        assert warehouse.stages(window=WEEKS)[:2] == ([], 0)
