@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import psycopg
@@ -84,11 +84,6 @@ class Session:
     def run(self, name: str, params: Params = None) -> int:
         """Run a named statement; the number of rows that it changed."""
         return self._connection.execute(statement(name), params).rowcount
-
-    def run_many(self, name: str, params: Iterable[Params]) -> None:
-        """Run a named statement once for each set of parameters, in as few round trips as the server allows."""
-        with self._connection.cursor() as cursor:
-            cursor.executemany(statement(name), cast("Iterable[Any]", params))
 
     def run_text(self, text: str, params: Params = None) -> int:
         """Run text that was compiled or stored, never typed by a person."""
