@@ -4,24 +4,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, TypedDict
-from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Path, Query
 from pydantic import AfterValidator
 
-from framehouse.errors import ContractError, Problem
+from framehouse.errors import ContractError, Problem, QueryError
 from framehouse.events import Instant, Name, Outcome
 from framehouse.metrics.answers import Filter
 from framehouse.warehouse import Warehouse, reference
 from framehouse.windows import Window
+from framehouse.zones import zone
 
 
 def _is_zone(name: str) -> str:
     try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError("there is no such time zone; give an IANA name such as Asia/Kolkata") from None
-    return name
+        return zone(name).key
+    except QueryError as error:
+        raise ValueError(f"{error}; {error.hint}") from None
 
 
 Zone = Annotated[Name, AfterValidator(_is_zone)]

@@ -19,7 +19,8 @@ from framehouse.metrics import Table, read
 from framehouse.progress import Reporter
 from framehouse.warehouse import Warehouse
 from framehouse.warehouse.maintain import maintain
-from framehouse.windows import Grain, Window, floor, zone
+from framehouse.windows import Grain, Window, floor
+from framehouse.zones import zone
 
 _PAIRS = 9
 #: How many times faster than raw, by how many buckets are touched; of a month of so many rows (8 M over 90 days).

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
-from framehouse.errors import ConfigError
+from framehouse.errors import ConfigError, QueryError
+from framehouse.zones import zone
 
 DEFAULT_PORT = 8700
 _OFF = {"0", "false", "no", "off"}
@@ -139,13 +139,9 @@ def _zone(env: Mapping[str, str]) -> str | None:
     if not name:
         return None
     try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ConfigError(
-            f"FRAMEHOUSE_STUDIO_ZONE is {name!r}, which is no time zone",
-            hint="give an IANA name such as Asia/Kolkata",
-        ) from None
-    return name
+        return zone(name).key
+    except QueryError as error:
+        raise ConfigError(f"FRAMEHOUSE_STUDIO_ZONE: {error}", hint=error.hint) from None
 
 
 def _flag(env: Mapping[str, str], name: str) -> bool:

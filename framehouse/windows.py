@@ -69,14 +69,6 @@ class Window:
         return self.start <= instant < self.end
 
 
-def zone(name: str) -> ZoneInfo:
-    """The IANA zone of that name. Raises QueryError for an unknown one."""
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise QueryError(f"{name!r} is no time zone", hint="give an IANA name such as Asia/Kolkata") from None
-
-
 def midnight(day: date, tz: ZoneInfo) -> datetime:
     """The instant a local day begins, in UTC.
 

@@ -99,7 +99,8 @@ def remove(model: str, since: str | None) -> None:
 def _since(warehouse: "Warehouse", text: str | None) -> datetime:
     """A day of the studio's zone, or an instant (of that zone, if it names none)."""
     from framehouse.metrics.read import studio_zone
-    from framehouse.windows import EARLIEST, zone
+    from framehouse.windows import EARLIEST
+    from framehouse.zones import zone
 
     if text is None:
         return EARLIEST

@@ -8,6 +8,7 @@ from uuid import UUID
 from framehouse.errors import NotFoundError
 from framehouse.warehouse import Warehouse
 from framehouse.windows import Grain, Window
+from framehouse.zones import zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def history(
                     {
                         "workflow": workflow,
                         "grain": step,
-                        "zone": zone_name,
+                        "zone": zone(zone_name).key,
                         "start": span.start,
                         "end": span.end,
                     },

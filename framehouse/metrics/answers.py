@@ -15,7 +15,8 @@ from framehouse.metrics.question import Question
 from framehouse.metrics.rollups import NAMES, ROLLUPS, Rollup, Source
 from framehouse.metrics.table import Value
 from framehouse.warehouse import Session
-from framehouse.windows import Grain, Window, first_instant, following, zone
+from framehouse.windows import Grain, Window, first_instant, following
+from framehouse.zones import zone
 
 #: Above so many marks near a window, the views sort out which buckets are current.
 MOST_MARKS = 1000

@@ -27,8 +27,8 @@ from framehouse.windows import (
     floor,
     floor_utc,
     following,
-    zone,
 )
+from framehouse.zones import zone
 
 _COARSEST_FIRST = (Grain.DAY, Grain.HOUR, Grain.FINE)
 

@@ -11,6 +11,7 @@ from framehouse.metrics.definitions import Metric, quantile_parts
 from framehouse.metrics.quantities import Part, Quantity
 from framehouse.metrics.rollups import Source
 from framehouse.windows import Grain, Window
+from framehouse.zones import zone
 
 DIALECT = "postgres"
 
@@ -35,7 +36,8 @@ class Question:
         return frozenset(self.by) | frozenset(self.where)
 
     def check(self) -> None:
-        """Raise QueryError for a dimension that the source does not have, and for sums of what does not add up."""
+        """Raise QueryError for a zone or a dimension that there is not, and for sums of what does not add up."""
+        zone(self.zone_name)
         for name in (*self.by, *self.where):
             if name not in self.source.dimensions:
                 raise QueryError(

@@ -16,7 +16,7 @@ from framehouse.metrics.question import Question
 from framehouse.metrics.table import Column, Table, Value
 from framehouse.warehouse import Session, Warehouse
 from framehouse.warehouse.rates import Rate, rates
-from framehouse.windows import Grain, Window, zone
+from framehouse.windows import Grain, Window
 
 
 def read(
@@ -79,9 +79,7 @@ class Reader:
         where: Mapping[str, Filter] | None = None,
         is_raw: bool = False,
     ) -> None:
-        """`is_raw` computes everything from raw rows. Raises QueryError for a zone or names that nobody has."""
-        if zone_name is not None:
-            zone(zone_name)
+        """`is_raw` computes everything from raw rows. Raises QueryError for names that nobody has."""
         self.session = session
         self.window = window
         self._is_raw = is_raw

@@ -33,7 +33,8 @@ from framehouse.metrics.question import Question
 from framehouse.metrics.rollups import Source
 from framehouse.metrics.scopes import Scope, StaysRaw, source_tables
 from framehouse.metrics.timing import Bound, bounds, combined
-from framehouse.windows import FINE, Grain, Window, floor, floor_utc, zone
+from framehouse.windows import FINE, Grain, Window, floor, floor_utc
+from framehouse.zones import zone
 
 #: What the table's CHECK allows: from here on, and before there. With room for a studio's midnights.
 FIRST, LAST = datetime(1999, 12, 30, tzinfo=UTC), datetime(2201, 1, 3, tzinfo=UTC)

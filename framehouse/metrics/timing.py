@@ -9,7 +9,8 @@ from sqlglot import exp
 
 from framehouse.errors import QueryError
 from framehouse.metrics.canonical import FLIPPED, canonical
-from framehouse.windows import FINE, Grain, zone
+from framehouse.windows import FINE, Grain
+from framehouse.zones import zone
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 #: How long the units of time are that date_trunc and extract know; months and more begin with a day.

@@ -19,7 +19,8 @@ from framehouse.metrics.read import Reader
 from framehouse.metrics.table import number
 from framehouse.units import Unit
 from framehouse.warehouse import Warehouse
-from framehouse.windows import Grain, Window, floor, following, starts, zone
+from framehouse.windows import Grain, Window, floor, following, starts
+from framehouse.zones import zone
 
 MOVING = 7
 MOST_BUCKETS = 10_000

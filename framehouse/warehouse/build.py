@@ -20,7 +20,8 @@ from framehouse.progress import SILENT, Reporter
 from framehouse.warehouse.maintain import backlog, maintain
 from framehouse.warehouse.pool import Warehouse
 from framehouse.warehouse.renew import swap
-from framehouse.windows import block_minutes, repeats_midnight, zone
+from framehouse.windows import block_minutes, repeats_midnight
+from framehouse.zones import zone
 
 OWNER = "framehouse_owner"
 #: What the materialization says of rollups that differ from what was built.

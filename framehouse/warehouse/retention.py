@@ -18,7 +18,8 @@ from framehouse.progress import SILENT, Reporter
 from framehouse.warehouse.build import is_built
 from framehouse.warehouse.maintain import maintain, work_off
 from framehouse.warehouse.pool import Warehouse
-from framehouse.windows import Grain, ceil, zone
+from framehouse.windows import Grain, ceil
+from framehouse.zones import zone
 
 SHORTEST_KEEP = timedelta(days=90)
 #: Longer than any event is old: more would be for ever, and reaches back to where there are no dates.

@@ -365,6 +365,7 @@ def test_the_form_that_a_client_likes_best(studio: httpx.Client, accept: str, ki
         ("overview", {"grain": "year"}, 422),
         ("overview", {"grain": "15min", "from": "2025-01-01T00:00:00Z"}, 422),
         ("overview", {"tz": "Mars/Olympus"}, 422),
+        ("overview", {"tz": "CET"}, 422),
         ("overview", {"tier": "4k"}, 404),
         ("overview", {"outcome": "won"}, 422),
         ("overview", {"compare": "last"}, 422),

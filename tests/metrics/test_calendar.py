@@ -3,16 +3,24 @@
 One attempt finishes in every quarter hour of each stretch, so a day of 25 hours counts 100.
 """
 
+import zoneinfo
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
 
+import psycopg
 import pytest
 
-from framehouse import metrics
+from framehouse import config, metrics
+from framehouse.errors import ConfigError, QueryError, RefusedError
+from framehouse.estimates import outcomes
+from framehouse.metrics.comparison import changes_of
 from framehouse.warehouse import Warehouse
-from framehouse.windows import EARLIEST, FINE, Grain, Window, ceil, floor, floor_utc, following, starts, zone
+from framehouse.windows import EARLIEST, FINE, Grain, Window, ceil, floor, floor_utc, following, starts
+from framehouse.zones import zone
 from tests.builders import event, store
 from tests.conftest import TestServer
 
@@ -222,3 +230,73 @@ def test_every_quarter_hour_lies_in_one_day_in_every_zone() -> None:
                 for quarter in halves(tz, then, at):
                     days = {(quarter + timedelta(seconds=n)).astimezone(tz).date() for n in range(0, 900, 15)}
                     assert len(days) == 1, f"{name} {quarter}"
+
+
+def accepted(names: set[str]) -> list[str]:
+    """Those of some names that are zones here."""
+
+    def is_zone(name: str) -> bool:
+        try:
+            return bool(zone(name))
+        except QueryError:
+            return False
+
+    return sorted(filter(is_zone, names))
+
+
+def test_the_server_reads_every_zone_as_python_does(server: TestServer) -> None:
+    """It reads CET as an hour ahead of UTC all year, although it has a zone of that name."""
+    with psycopg.connect(server.url) as connection:
+        rows = connection.execute("select name from pg_timezone_names")
+        known = {name for (name,) in rows}
+        abbreviations = {name for (name,) in connection.execute("select abbrev from pg_timezone_abbrevs")}
+        names = accepted(available_timezones() | known | abbreviations)
+        assert {name.upper() for name in names} & abbreviations <= {"UTC", "GMT"}
+        assert set(names) >= {name for name in available_timezones() if "/" in name}
+        times = [datetime(year, month, 15, 12, tzinfo=UTC) for year in range(2011, 2031) for month in (1, 7)]
+        for name in set(names) & known:
+            local = connection.execute("select timezone(%s, t) from unnest(%s) as t", [name, times])
+            expected = [at.astimezone(ZoneInfo(name)).replace(tzinfo=None) for at in times]
+            assert [at for (at,) in local] == expected, name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["CET", "MET", "EET", "WET", "EST", "MST", "cet", "localtime", "Factory", "posixrules", "Mars/Olympus",
+     "posix/Europe/Berlin", "right/Europe/Berlin", "Europe", "Europe/", "../UTC", "UTC\n", "a/\x00", "UTC-2"],
+)  # fmt: skip
+def test_what_is_no_places_zone_is_refused_everywhere(quarters: Warehouse, name: str) -> None:
+    window = Window(instant("2025-11-01T04:00Z"), instant("2025-11-04T05:00Z"))
+    for ask in (
+        lambda: zone(name),
+        lambda: metrics.read(quarters, "attempt_count", window=window, zone_name=name),
+        lambda: changes_of(quarters, "wall_seconds", window=window, where={}, zone_name=name),
+        lambda: outcomes.history(quarters, zone_name=name),
+    ):
+        with pytest.raises(QueryError, match="is not the name of a place's time zone") as caught:
+            ask()
+        assert "Europe/Brussels" in str(caught.value.hint)
+    with pytest.raises(ConfigError, match=r"FRAMEHOUSE_STUDIO_ZONE: .* is not the name") as refused:
+        config.read({"FRAMEHOUSE_STUDIO_ZONE": name})
+    assert "Europe/Brussels" in str(refused.value.hint)
+
+
+def test_a_zone_that_the_server_does_not_know_is_said(quarters: Warehouse, tmp_path: Path) -> None:
+    """Its database of zones may be older, or smaller, than ours."""
+    (tmp_path / "Mars").mkdir()
+    source = files("tzdata.zoneinfo") / "Etc" / "UTC"
+    (tmp_path / "Mars" / "Olympus").write_bytes(source.read_bytes())
+    before = zoneinfo.TZPATH
+    zoneinfo.reset_tzpath([*before, tmp_path])
+    try:
+        with pytest.raises(RefusedError, match='time zone "Mars/Olympus" not recognized'):
+            metrics.read(
+                quarters,
+                "attempt_count",
+                window=Window(instant("2025-11-01T04:00Z"), instant("2025-11-04T05:00Z")),
+                grain=Grain.DAY,
+                zone_name="Mars/Olympus",
+            )
+    finally:
+        zoneinfo.reset_tzpath(before)
+        ZoneInfo.clear_cache(only_keys=["Mars/Olympus"])

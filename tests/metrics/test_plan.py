@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from framehouse.errors import NoAnswerError, QueryError
 from framehouse.metrics.plan import Built, Marks, Plan, State, plan
 from framehouse.metrics.rollups import ATTEMPTS, HEARTBEATS, ROLLUPS, SCORES, STAGES, Source
-from framehouse.windows import FINE, Grain, Window, block_minutes, floor_utc, midnight, zone
+from framehouse.windows import FINE, Grain, Window, block_minutes, floor_utc, midnight
+from framehouse.zones import zone
 
 PARTS = {rollup.name: rollup.part_names for rollup in ROLLUPS}
 

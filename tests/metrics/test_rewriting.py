@@ -93,6 +93,8 @@ def test_the_coarsest_rollup_answers(studio: Warehouse, text: str, sources: set[
         (f"select segment_count, count(*) {FROM} group by 1", "no rollup keeps segment_count"),
         (f"select time_bucket('5 min', finished_at), count(*) {FROM} group by 1", "finer than by 15 minutes"),
         (f"select date_trunc('minute', finished_at), count(*) {FROM} group by 1", "finer than by 15 minutes"),
+        (f"select date_trunc('day', finished_at, 'CET'), count(*) {FROM} group by 1", "not understood"),
+        (f"select (finished_at at time zone 'CET')::date, count(*) {FROM} group by 1", "not understood"),
         (f"select count(*) {FROM} where finished_at at time zone 'Asia/Tokyo' >= '2025-10-25'", "finer than"),
         (f"select avg(energy_joules) {FROM}", "only of succeeded ones"),
         (f"select count(*) {FROM} where is_cold", "no rollup keeps the count of rows where is_cold"),

@@ -15,7 +15,8 @@ from psycopg.rows import tuple_row
 from framehouse.metrics.quantities import Merge, Part
 from framehouse.metrics.rollups import ROLLUPS
 from framehouse.warehouse import Warehouse
-from framehouse.windows import Grain, block_minutes, zone
+from framehouse.windows import Grain, block_minutes
+from framehouse.zones import zone
 from ingest.body import elements
 from ingest.heartbeats import write_heartbeats
 from ingest.verdict import Reach, Status

@@ -17,7 +17,8 @@ from framehouse.metrics.read import read_in
 from framehouse.warehouse import Warehouse, pool, retention
 from framehouse.warehouse.build import build
 from framehouse.warehouse.maintain import Backlog, backlog, maintain
-from framehouse.windows import Grain, Window, ceil, zone
+from framehouse.windows import Grain, Window, ceil
+from framehouse.zones import zone
 from ingest.writer import Status, write_events
 from tests.builders import event
 from tests.warehouse.cells import QUARTER, ask, exact, fill, tell
