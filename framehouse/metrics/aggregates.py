@@ -198,6 +198,8 @@ class Merger:
                     f"{name}({sql_of(given)}) with a filter, or by keys, is not understood; use filter"
                 )
             self._note(column for one in keys for column in self.scope.ours(one))
+            # Of no rows there are no zeros to add up: that is null.
+            self.is_present = self._present(self._rows)
             total: exp.Expr = exp.cast(_sum(self._value("count", None, some), keys), "bigint")
             if name == "sum":
                 return total

@@ -1,6 +1,6 @@
 """Queries as analysts write them, made up at random: aggregates, filters, keys, buckets, windows, joins, wrappings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,12 +25,13 @@ OF_ALL = (
     "avg(wall_seconds) filter (where outcome = 'succeeded' and tier_id is not null)",
     "sum(gpu_seconds) filter (where outcome = 'succeeded') / nullif(count(*), 0)",
     "count(*) filter (where attempt = 1)", "count(*) filter (where is_cold and outcome = 'succeeded')",
-    "100.0 * count(*) filter (where outcome = 'failed') / count(*)",
+    "100.0 * count(*) filter (where outcome = 'failed') / nullif(count(*), 0)",
     "coalesce(sum(output_mb) filter (where outcome = 'succeeded'), -1)",
     "sum(wall_seconds) filter (where outcome = 'failed' or outcome = 'canceled')", "count(distinct p.workflow_id)",
     "max(tier_id)", "min(p.worker_id) filter (where outcome = 'failed')", "bool_or(tier_id = 1)",
     "sum(count(*)) over ()", "sum(segment_count::float8) filter (where outcome = 'succeeded')",
     "avg(wall_seconds / nullif(segment_count, 0)) filter (where outcome = 'succeeded')",
+    "sum(case when attempt = 1 then 1 else 0 end)",
 )  # fmt: skip
 #: Of succeeded attempts, whose `where` says so.
 OF_SUCCEEDED = (
@@ -39,6 +40,11 @@ OF_SUCCEEDED = (
     "avg(p.rtf)", "max(cpu_seconds)",
     "count(*)", "sum(case when is_cold then 1 else 0 end)", "sum(wall_seconds) filter (where is_cold = true)",
     "sum(wall_seconds * wall_seconds)", "count(distinct tier_id)", "max(workflow_id)",
+)  # fmt: skip
+#: Of those that did not succeed, whose `where` says so.
+OF_WASTED = (
+    "count(*)", "sum(gpu_seconds)", "avg(wall_seconds)", "sum((outcome = 'failed')::int)",
+    "avg(case when outcome = 'canceled' then 1 else 0 end)",
 )  # fmt: skip
 #: What no rollup keeps.
 OF_RAW = (
@@ -62,6 +68,8 @@ CONDITIONS = (
     "date_trunc('day', finished_at) <> '2025-11-02'",
     "extract(isodow from finished_at at time zone 'America/New_York') < 6",
 )  # fmt: skip
+#: A workflow that failed only, and nothing at all.
+FEW = ("workflow_id in (select id from studio.workflows where name = 'fails')", "p.workflow_id = -1")
 JOINS = (
     ("w.name", "join studio.workflows w on w.id = p.workflow_id"),
     ("t.name", "left join studio.resolution_tiers as t on t.id = p.tier_id"),
@@ -137,9 +145,7 @@ def queries(draw: st.DrawFn, *, has_raw: bool = False) -> str:
     outcome = draw(st.sampled_from([None, None, SUCCEEDED, WASTED]))
     if outcome:
         conditions.append(outcome)
-        of = (
-            [*OF_SUCCEEDED] if outcome == SUCCEEDED else ["count(*)", "sum(gpu_seconds)", "avg(wall_seconds)"]
-        )
+        of = [*OF_SUCCEEDED] if outcome == SUCCEEDED else [*OF_WASTED]
     keys = draw(st.lists(st.sampled_from(KEYS), max_size=2, unique=True))
     if has_raw:
         of = draw(st.sampled_from([of, list(OF_RAW)]))
@@ -147,6 +153,7 @@ def queries(draw: st.DrawFn, *, has_raw: bool = False) -> str:
     if draw(st.booleans()):
         keys.append(draw(buckets()))
     conditions += draw(st.lists(st.sampled_from(CONDITIONS), max_size=2, unique=True))
+    conditions += draw(st.sampled_from([*([[]] * 6), *([few] for few in FEW)]))
     joins = draw(st.lists(st.sampled_from(JOINS), max_size=1))
     keys += [name for name, _ in joins if draw(st.booleans())]
     aggregates = draw(st.lists(st.sampled_from(of), min_size=1, max_size=4, unique=True))
@@ -166,6 +173,14 @@ def queries(draw: st.DrawFn, *, has_raw: bool = False) -> str:
         if " order by " not in text
         else st.just(text)
     )
+
+
+def alone() -> Iterator[str]:
+    """Every aggregate, the only one of its query, of few rows and of none."""
+    for few in FEW:
+        for outcome, of in ((None, OF_ALL), (SUCCEEDED, OF_SUCCEEDED), (WASTED, OF_WASTED)):
+            where = f"{few} and {outcome}" if outcome else few
+            yield from (f"select {one} from performance_metrics p where {where}" for one in of)
 
 
 def _select(

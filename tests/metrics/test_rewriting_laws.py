@@ -6,12 +6,13 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 
+from framehouse.events import Event, Outcome
 from framehouse.metrics.analysts import sql
 from framehouse.warehouse import Warehouse
 from framehouse.warehouse.maintain import maintain
 from tests.builders import store
 from tests.conftest import TestServer
-from tests.metrics.queries import differences, queries
+from tests.metrics.queries import alone, differences, queries
 from tests.metrics.studio import attempts
 from tests.metrics.test_laws import Interruption, StopAfter, studio
 
@@ -40,12 +41,32 @@ class Asked:
         ask()
 
 
+def failures(random: Random) -> list[Event]:
+    """Attempts of a workflow that never succeeded."""
+    failed = {"workflow": "fails", "outcome": Outcome.FAILED}
+    return [one.model_copy(update=failed) for one in attempts(random, 12, 6)]
+
+
+def test_an_aggregate_of_nothing_is_what_it_is_of_no_rows(server: TestServer, tmp_path: Path) -> None:
+    """Alone in its query, so that no other one asks for the rows' presence."""
+    random = Random("nothing")
+    with studio(server, "UTC", tmp_path) as warehouse:
+        store(warehouse, [*attempts(random, 30, 6), *failures(random)])
+        maintain(warehouse)
+        rewritten = 0
+        for text in alone():
+            found = sql(warehouse, text)
+            assert differences(found, sql(warehouse, text, is_raw=True)) == [], text
+            rewritten += found.sources != ("raw",)
+        assert rewritten > 90
+
+
 @pytest.mark.parametrize("studio_zone", ["UTC", "America/New_York", "Asia/Kathmandu"])
 def test_rewritten_is_raw_whatever_is_asked(server: TestServer, tmp_path: Path, studio_zone: str) -> None:
     random = Random(studio_zone)
     asked, with_raw = Asked(), Asked()
     with studio(server, studio_zone, tmp_path) as warehouse:
-        store(warehouse, attempts(random, 300, 42))
+        store(warehouse, [*attempts(random, 300, 42), *failures(random)])
         asked.check(warehouse, EXAMPLES)
         maintain(warehouse)
         asked.check(warehouse, EXAMPLES)
