@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from sqlglot import ParseError, TokenError, exp, parse_one
+from sqlglot import ParseError, TokenError, exp, parse
 from sqlglot.dialects.postgres import Postgres
 from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 from sqlglot.tokenizer_core import Token, TokenType
@@ -55,7 +55,7 @@ def one_query(text: str) -> exp.Expr:
     """
     check_reads(text)
     try:
-        tree = parse_one(text, dialect=AnalystSql)
+        tree, *_ = parse(text, dialect=AnalystSql)  # after it come semicolons and comments alone
     except ParseError as error:
         found = error.errors[0] if error.errors else {}
         what = str(found.get("description", "not understood")).split(" but got <")[0]
@@ -68,7 +68,7 @@ def one_query(text: str) -> exp.Expr:
             "this is nested too deeply to be read", hint="take parts of it out into WITH"
         ) from None
     if not isinstance(tree, (exp.Query, exp.Values)):
-        raise QueryError(f"{tree.key.upper()} is not for reading", hint=_READS)
+        raise QueryError(f"{tree.key.upper() if tree else 'this'} is not for reading", hint=_READS)
     for node in tree.walk():
         if isinstance(node, (exp.DDL, exp.DML, exp.Command, exp.Into, exp.Lock)) and not isinstance(
             node, exp.Query

@@ -67,6 +67,7 @@ def test_every_format_says_the_same(run: Run, tmp_path: Path) -> None:
         assert {tuple(row.values()) for row in read(file).to_pylist()} == expected
     query = tmp_path / "report.sql"
     query.write_text(COUNT)
+    query.write_text(f"-- a report\n{COUNT};\n-- its end\n")
     assert run("--file", str(query), "--format", "csv").stdout.splitlines()[0] == "workflow_id,count,avg"
 
 

@@ -39,12 +39,35 @@ from tests.warehouse.history import FENCE, NOW, drop
         "",
         " -- nothing\n",
         ";",
+        "-- nothing\n;;",
+        "select 1; -- one\n select 2",
+        "select 1;; select 2;",
+        "; select 1",
+        "select 1; /* x */ delete from studio.workers",
     ],
 )
 def test_only_one_statement_that_reads_is_taken(warehouse: Warehouse, text: str) -> None:
     with pytest.raises(QueryError):
         sql(warehouse, text)
     assert ask(warehouse.url, "select count(*) from studio.workers") == 0
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        ";",
+        "; -- note",
+        ";;",
+        ";\n-- a;\n/* b; /* c */ delete from studio.workers */\n",
+        " -- a\n;\n;--",
+        "--",
+    ],
+)
+def test_a_statement_may_end_as_a_file_does(warehouse: Warehouse, end: str) -> None:
+    text = f"select count(*) from performance_metrics{end}"
+    assert sql(warehouse, text).rows == ((0,),)
+    assert sql(warehouse, f"values (%s){end}", ["x"]).rows == (("x",),)
+    assert explain(warehouse, text).readings[0].plan is not None
 
 
 @pytest.mark.parametrize(
