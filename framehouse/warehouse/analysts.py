@@ -41,6 +41,7 @@ class AnalystSession:
 
     def bound(self, text: str, params: Params) -> str:
         """The text with its parameters as constants; as it is, where there are none."""
+        self._sent(text)
         if params is None:
             return text
         try:
@@ -56,7 +57,7 @@ class AnalystSession:
         connection = self._connection.pgconn
         encoding = self._connection.info.encoding
         for result in (
-            connection.prepare(b"", text.encode(encoding)),
+            connection.prepare(b"", self._sent(text)),
             connection.describe_prepared(b""),
         ):
             if result.status != pq.ExecStatus.COMMAND_OK:
@@ -77,7 +78,7 @@ class AnalystSession:
                 for info in self._connection.adapters.types:
                     if info.name not in _NATURAL:
                         cursor.adapters.register_loader(info.oid, TextLoader)
-                return cursor.execute(text.encode()).fetchall()
+                return cursor.execute(self._sent(text)).fetchall()
         except psycopg.Error as error:
             if _is_outage(error):
                 raise
@@ -90,6 +91,19 @@ class AnalystSession:
                 return work()
         except QueryError:
             return None
+
+    def _sent(self, text: str) -> bytes:
+        """A statement as it is sent. Raises QueryError for NUL, which would end it, and for bytes that were no text."""
+        place = text.find("\0")
+        try:
+            sent = text.encode(self._connection.info.encoding)
+        except UnicodeEncodeError as error:
+            place = error.start
+        if place >= 0:
+            raise QueryError(
+                f"character {place + 1} cannot be sent: {text[place]!a}", hint="give UTF-8, without NUL"
+            )
+        return sent
 
     def _type(self, oid: int) -> str:
         found = self._connection.adapters.types.get(oid)

@@ -70,6 +70,15 @@ def test_a_statement_may_end_as_a_file_does(warehouse: Warehouse, end: str) -> N
     assert explain(warehouse, text).readings[0].plan is not None
 
 
+@pytest.mark.parametrize("text", ["select '\udcff'", "select 1\x00", "select '\x00'", "\x00"])
+def test_what_is_no_text_is_refused(warehouse: Warehouse, text: str) -> None:
+    for params in (None, {}):
+        with pytest.raises(QueryError, match=r"character \d+ .*cannot be sent"):
+            sql(warehouse, text, params)
+    with pytest.raises(QueryError, match="do not fit"):
+        sql(warehouse, "select %s", [text])
+
+
 @pytest.mark.parametrize(
     "text",
     [
