@@ -80,7 +80,7 @@ def sql(
     kind = _kind(format_, output)
     with connect(database_url(settings())) as warehouse:
         if is_why:
-            explained = warehouse.explain(text, is_raw=is_raw)
+            explained = warehouse.explain(text, is_raw=is_raw, timeout_seconds=timeout_seconds)
             _say_why(explained.readings, explained.rewritten)
             return
         table = warehouse.sql(text, is_raw=is_raw, timeout_seconds=timeout_seconds)

@@ -106,6 +106,7 @@ def test_a_table_is_cut_and_moves_no_cursor(run: Run) -> None:
             ("--timeout", "0.05", "select count(*) from generate_series(1, 1000000000000)"),
             "longer than it may",
         ),
+        (("--why", "--timeout", "0.05", "select factorial(30000)"), "longer than it may"),
         (("select '\udcff'",), "cannot be sent"),  # a byte that is no UTF-8
     ],
 )
