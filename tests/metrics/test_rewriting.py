@@ -200,6 +200,11 @@ def test_types_arrive(studio: Warehouse) -> None:
     assert json.loads(values["m"]) == {"a": 1}
 
 
+def test_months_and_years_come_as_days(studio: Warehouse) -> None:
+    text = "select interval '1 month', interval '11 months', interval '1 year', interval '14 months' - interval '1 day'"
+    assert [value.days for value in sql(studio, text).rows[0]] == [30, 330, 365, 365 + 60 - 1]  # type: ignore[attr-defined]
+
+
 def test_columns_of_one_name_are_told_apart(studio: Warehouse) -> None:
     table = sql(studio, f"select count(*), count(tier_id), 1 as count_2 {FROM}")
     assert [column.name for column in table.columns] == ["count", "count_2", "count_2_2"]
