@@ -153,9 +153,9 @@ def following(start: datetime, grain: Grain, tz: ZoneInfo) -> datetime:
 
 
 def starts(window: Window, grain: Grain, tz: ZoneInfo) -> Iterator[datetime]:
-    """The starts (UTC) of all buckets that touch a window, in order."""
+    """The starts (UTC) of all buckets that touch a window, in order; an empty one touches none."""
     start = floor(window.start, grain, tz)
-    while start < window.end:
+    while start < window.end and not window.is_empty:
         yield start
         start = following(start, grain, tz)
 

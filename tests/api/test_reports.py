@@ -336,6 +336,15 @@ def test_each_answer_is_a_table_too(studio: httpx.Client, path: str) -> None:
             )
 
 
+@pytest.mark.parametrize("path", ["overview", "worker/gpu-1", "workflow/even/trend", "quality"])
+def test_a_window_of_no_length_has_no_buckets(studio: httpx.Client, path: str) -> None:
+    noon = (FIRST + timedelta(days=2, hours=12)).isoformat()
+    more, rows, _ = TABLES[path]
+    answer = studio.get(f"{PATH}/{path}", params={**more, "from": noon, "to": noon})
+    assert answer.status_code == 200
+    assert answer.json()[rows] == []
+
+
 @pytest.mark.parametrize(
     ("accept", "kind"),
     [

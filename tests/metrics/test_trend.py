@@ -180,7 +180,8 @@ def test_the_period_before_has_as_many_buckets() -> None:
     assert previous(march, Grain.MONTH, NEW_YORK) == Window(at("2026-02-01T05:00Z"), at("2026-03-01T05:00Z"))
     week = Window(at("2026-03-08T05:00Z"), at("2026-03-15T04:00Z"))  # of 23 hours on its first day
     assert previous(week, Grain.DAY, NEW_YORK) == Window(at("2026-03-01T05:00Z"), at("2026-03-08T05:00Z"))
-    assert previous(Window(march.start, march.start), Grain.DAY, NEW_YORK).is_empty
+    for instant in (march.start, at("2026-03-01T09:30Z")):
+        assert previous(Window(instant, instant), Grain.DAY, NEW_YORK).is_empty
 
 
 def test_of_what_is_cut_the_period_before_is_as_long() -> None:
