@@ -4,9 +4,12 @@ A table is the main list of an answer, one row for each of its items, with the c
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from fastapi import Depends, Header
 from pydantic import BaseModel
@@ -39,8 +42,12 @@ TOLD: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _form(accept: Annotated[str | None, Header(include_in_schema=False)] = None) -> Form:
+_VARY = {"Vary": "Accept"}
+
+
+def _form(response: Response, accept: Annotated[str | None, Header(include_in_schema=False)] = None) -> Form:
     """The form that a client likes best; JSON where it does not say, or names nothing that there is."""
+    response.headers.update(_VARY)
     best, liking = Form.JSON, 0.0
     for wish in (accept or "").split(","):
         kind, *parameters = (part.strip().lower() for part in wish.split(";"))
@@ -66,22 +73,54 @@ def told(form: Form, model: type[BaseModel], answer: Mapping[str, Any], rows: st
     if form is Form.JSON:
         return answer
     items: Sequence[BaseModel] = getattr(model.model_validate(answer), rows)
-    content = _encoded(form, [_flat(item.model_dump()) for item in items])
-    headers = {"Content-Disposition": f'inline; filename="{rows}.{_FILE_NAMES[form]}"', "Vary": "Accept"}
+    content = _encoded(form, _columns(model, rows), items)
+    headers = {"Content-Disposition": f'inline; filename="{rows}.{_FILE_NAMES[form]}"', **_VARY}
     return Response(content, media_type=form.value, headers=headers)
 
 
-def _flat(item: Mapping[str, Any]) -> dict[str, Any]:
-    """An item's own values; lists and objects within it are no columns."""
-    return {name: value for name, value in item.items() if not isinstance(value, list | dict)}
+#: Arrow's types by those of fields, the narrower before the wider.
+_TYPES: dict[type, Callable[[Any], Any]] = {
+    bool: lambda pa: pa.bool_(),
+    int: lambda pa: pa.int64(),
+    float: lambda pa: pa.float64(),
+    datetime: lambda pa: pa.timestamp("us", tz="UTC"),
+    str: lambda pa: pa.string(),
+}
 
 
-def _encoded(form: Form, rows: Sequence[Mapping[str, Any]]) -> bytes:
+@cache
+def _columns(model: type[BaseModel], rows: str) -> dict[str, type]:
+    """What the items of a list say of themselves, whatever a list holds; lists and objects within are no columns."""
+    [item] = get_args(model.model_fields[rows].annotation)
+    found = {}
+    for name, field in item.model_fields.items():
+        kinds = [known for kind in _kinds(field.annotation) for known in _TYPES if issubclass(kind, known)]
+        if kinds:
+            found[name] = kinds[0]
+    return found
+
+
+def _kinds(annotation: Any) -> Iterator[type]:
+    """The types of values that an annotation allows, without those of lists."""
+    if get_origin(annotation) is Annotated:
+        yield from _kinds(get_args(annotation)[0])
+    elif get_origin(annotation) in {Union, UnionType}:
+        for one in get_args(annotation):
+            yield from _kinds(one)
+    elif isinstance(annotation, type) and get_origin(annotation) is None:
+        yield annotation
+
+
+def _encoded(form: Form, columns: Mapping[str, type], items: Sequence[BaseModel]) -> bytes:
     import pyarrow as pa  # noqa: PLC0415 - heavy, and most answers are JSON
     from pyarrow import csv, parquet  # noqa: PLC0415
 
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    table = pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+    table = pa.table(
+        {
+            name: pa.array([getattr(item, name) for item in items], _TYPES[kind](pa))
+            for name, kind in columns.items()
+        }
+    )
     out = io.BytesIO()
     if form is Form.CSV:
         csv.write_csv(table, out)

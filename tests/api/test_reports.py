@@ -336,6 +336,32 @@ def test_each_answer_is_a_table_too(studio: httpx.Client, path: str) -> None:
             )
 
 
+@pytest.mark.parametrize("path", TABLES)
+def test_a_table_has_the_same_columns_whatever_it_holds(studio: httpx.Client, path: str) -> None:
+    """Also without rows, or where nothing is known, so that the files of all months can be read as one."""
+    more, _, _ = TABLES[path]
+    years = {"from": "2020-01-01T00:00:00Z", "to": "2020-01-08T00:00:00Z"}
+
+    def stored(window: dict[str, str]) -> pa.Table:
+        form = {"accept": "application/vnd.apache.parquet"}
+        answer = studio.get(f"{PATH}/{path}", params={**window, **more}, headers=form)
+        return parquet.read_table(io.BytesIO(answer.content))
+
+    full, empty = stored(WEEK), stored(years)
+    assert full.schema == empty.schema
+    assert full.num_columns > 3
+    assert pa.null() not in full.schema.types
+    assert pa.concat_tables([full, empty]).num_rows == full.num_rows + empty.num_rows
+    written = studio.get(f"{PATH}/{path}", params={**years, **more}, headers={"accept": "text/csv"}).text
+    assert next(csv.reader(io.StringIO(written))) == full.column_names
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/csv"])
+def test_caches_are_told_that_the_form_depends_on_the_client(studio: httpx.Client, accept: str) -> None:
+    answer = studio.get(f"{PATH}/stages", params=WEEK, headers={"accept": accept})
+    assert answer.headers.get_list("vary") == ["Accept"]
+
+
 @pytest.mark.parametrize("path", ["overview", "worker/gpu-1", "workflow/even/trend", "quality"])
 def test_a_window_of_no_length_has_no_buckets(studio: httpx.Client, path: str) -> None:
     noon = (FIRST + timedelta(days=2, hours=12)).isoformat()
