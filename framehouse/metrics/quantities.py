@@ -249,6 +249,7 @@ HISTOGRAM_PARTS: tuple[Part, ...] = tuple(q.histogram_part() for q in QUANTITIES
 
 HEARTBEAT_PARTS: tuple[Part, ...] = (
     Part("heartbeat_count", "count(*)", Merge.COUNT),
+    NEWEST,
     Part("covered_seconds_sum", "sum(covered_seconds)", Merge.SUM),
     *(
         Part(f"{state}_seconds_sum", f"sum(covered_seconds) filter (where state = '{state}')", Merge.SUM)

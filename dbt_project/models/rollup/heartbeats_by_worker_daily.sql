@@ -5,6 +5,7 @@ select
     {{ studio_day('bucket') }} as bucket,
     worker_id,
     cast(sum(heartbeat_count) as bigint) as heartbeat_count,
+    max(newest_recorded_at) as newest_recorded_at,
     sum(covered_seconds_sum) as covered_seconds_sum,
     sum(generating_seconds_sum) as generating_seconds_sum,
     sum(idle_seconds_sum) as idle_seconds_sum,

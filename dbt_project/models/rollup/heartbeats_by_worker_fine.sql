@@ -5,6 +5,7 @@ select
     time_bucket(interval '15 minutes', covered_from) as bucket,
     worker_id,
     count(*) as heartbeat_count,
+    max(recorded_at) as newest_recorded_at,
     sum(covered_seconds) as covered_seconds_sum,
     sum(covered_seconds) filter (where state = 'generating') as generating_seconds_sum,
     sum(covered_seconds) filter (where state = 'idle') as idle_seconds_sum,

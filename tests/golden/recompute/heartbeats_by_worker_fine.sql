@@ -2,6 +2,7 @@ INSERT INTO "rollup"."heartbeats_by_worker_fine_cells" (
   bucket,
   worker_id,
   heartbeat_count,
+  newest_recorded_at,
   covered_seconds_sum,
   generating_seconds_sum,
   idle_seconds_sum,
@@ -11,6 +12,7 @@ SELECT
   touched.bucket,
   computed.worker_id,
   computed.heartbeat_count,
+  computed.newest_recorded_at,
   computed.covered_seconds_sum,
   computed.generating_seconds_sum,
   computed.idle_seconds_sum,
@@ -21,6 +23,7 @@ CROSS JOIN LATERAL (
     TIME_BUCKET(INTERVAL '15 MINUTES', covered_from) AS bucket,
     worker_id,
     COUNT(*) AS heartbeat_count,
+    MAX(recorded_at) AS newest_recorded_at,
     SUM(covered_seconds) AS covered_seconds_sum,
     SUM(covered_seconds) FILTER(WHERE
       state = 'generating') AS generating_seconds_sum,
