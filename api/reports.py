@@ -257,6 +257,6 @@ class QualityAnswer(Wire):
     level_ratio: float
     scores: list[ScoreAnswer]
     correlations: list[CorrelationAnswer] | None
-    """The strongest first; null where raw rows were dropped, for `why_no_correlations`."""
+    """The strongest first; null where there are none of what is asked for, for `why_no_correlations`."""
     why_no_correlations: str | None
     provenance: ProvenanceAnswer

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from framehouse.errors import NoAnswerError
+from framehouse.errors import QueryError
 from framehouse.metrics.answers import Filter
 from framehouse.metrics.correlation import Correlation, correlations
 from framehouse.metrics.definitions import Better, metric
@@ -243,7 +243,7 @@ class QualityReport:
     """The scores of one workflow: how each is spread, how it went, and which parameters go with it.
 
     trends         `avg_score` and `score_count` of each score in every bucket
-    correlations   None where raw rows of the window were dropped, for `why_no_correlations`
+    correlations   None where there are none of what is kept, for `why_no_correlations`
     """
 
     zone_name: str
@@ -278,5 +278,5 @@ def quality_report(
 def _correlations(reader: Reader) -> tuple[tuple[Correlation, ...] | None, str | None]:
     try:
         return tuple(correlations(reader)), None
-    except NoAnswerError as error:
+    except QueryError as error:  # raw rows were dropped, or are kept by what correlations do not ask for
         return None, str(error)

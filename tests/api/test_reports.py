@@ -263,6 +263,14 @@ def test_quality(tuned: httpx.Client) -> None:
     assert told["why_no_correlations"] is None
 
 
+@pytest.mark.parametrize("more", [{"outcome": "succeeded"}, {"gpu_model": "L40S"}])
+def test_quality_of_what_correlations_cannot_keep_apart(tuned: httpx.Client, more: dict[str, str]) -> None:
+    told = tuned.get(f"{PATH}/quality", params={**WEEK, "workflow": "tuned", **more}).json()
+    assert told["scores"][0]["count"] == 300
+    assert told["correlations"] is None
+    assert next(iter(more)) in told["why_no_correlations"]
+
+
 def test_quality_without_raw_rows_says_why(tuned: httpx.Client, database_url: str) -> None:
     tell(database_url, "update ops.retention set raw_from = %s", FIRST + timedelta(days=3))
     told = tuned.get(f"{PATH}/quality", params={**WEEK, "workflow": "tuned"}).json()
@@ -408,7 +416,6 @@ def test_the_form_that_a_client_likes_best(studio: httpx.Client, accept: str, ki
         ("worker/nobody", {}, 404),
         ("quality", {}, 422),
         ("quality", {"workflow": "nobody"}, 404),
-        ("quality", {"workflow": "slow", "gpu_model": "L40S"}, 422),
         ("workers/comparison", {"metric": "likeness_score"}, 422),
         ("workers/comparison", {"metric": "rtf"}, 422),
         ("overview", {"to": "2026-01-01T00:00:00Z"}, 422),
