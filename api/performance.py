@@ -17,12 +17,13 @@ class ProvenanceAnswer(Wire):
     """What the numbers rest on."""
 
     count: int
-    """Attempts in it, however they ended."""
+    """Attempts in it, however they ended; those of the period before a window only where both are compared."""
     newest_recorded_at: UtcTime | None
-    """When the last of them was stored."""
+    """When the last of them was stored; of a worker, the last of them and of its heartbeats."""
     sources: list[str]
-    """The rollups that were read; `raw` for raw rows."""
+    """The rollups that were read, also for the period before; `raw` for raw rows."""
     why_raw: str | None
+    """Why `raw` is among them."""
 
 
 class DifferenceAnswer(Wire):
@@ -90,6 +91,7 @@ class PointAnswer(Wire):
     change_ratio: float | None
     """Since the bucket before: 0.1 is 10 % more."""
     count: int
+    """Attempts in it; of one score's or one stage's metric, how often attempts have that."""
 
 
 class TrendAnswer(Wire):
@@ -125,6 +127,7 @@ class RankedAnswer(Wire):
     low_pct: float | None
     high_pct: float | None
     count: int
+    """Attempts (of a stage, its runs) that were compared."""
     strata_count: int
     """Workflows and tiers that it was compared on."""
 

@@ -94,6 +94,7 @@ class SpreadAnswer(Wire):
     unit: str
     better: Better
     count: int
+    """How many values."""
     avg: float | None
     sd: float | None
     min: float | None
@@ -225,6 +226,7 @@ class ScorePoint(_Bucket):
 
     avg: float | None
     count: int
+    """How many scores."""
 
 
 class ScoreAnswer(SpreadAnswer):

@@ -15,7 +15,7 @@ from framehouse.events import Name
 from framehouse.metrics.answers import Filter
 from framehouse.metrics.changes import Change
 from framehouse.metrics.compare import LEVEL
-from framehouse.metrics.comparison import MOST_SIDES, QUANTITIES, Compared, Side, changes_of, compare
+from framehouse.metrics.comparison import MOST_SIDES, Compared, Side, compare
 from framehouse.metrics.ranking import rank_workers
 from framehouse.metrics.read import studio_zone
 from framehouse.metrics.trend import MOVING, previous, trend
@@ -65,13 +65,21 @@ def comparison(
     warehouse = here.warehouse()
     names = [reference.named(warehouse, "workflow", one).name for one in _split(workflows)]
     sides = _sides(warehouse, names, asked, is_with_previous=compare_with is not None)
-    found = compare(warehouse, sides, quantities=list(dict.fromkeys(metric)) if metric else None)
+    found = compare(
+        warehouse,
+        sides,
+        quantities=list(dict.fromkeys(metric)) if metric else None,
+        history=_history(names, sides),
+        zone_name=asked.zone_name,
+    )
     answer = {
         "sides": sides,
         "level_ratio": found.level,
         "sentences": found.sentences,
         "differences": [_difference(one) for one in found.compared],
-        "changes": _changes(warehouse, names, sides, metric or QUANTITIES, asked.zone_name),
+        "changes": [
+            _change(names[0], quantity, one) for quantity, jumps in found.changes.items() for one in jumps
+        ],
         "provenance": found.provenance,
     }
     return told(form, wire.ComparisonAnswer, answer, "differences")
@@ -195,20 +203,11 @@ def _sides(warehouse: Warehouse, workflows: list[str], asked: Asked, *, is_with_
     )
 
 
-def _changes(
-    warehouse: Warehouse, names: list[str], sides: list[Side], metrics: Sequence[str], zone_name: str | None
-) -> list[dict[str, Any]]:
-    """Where one workflow is compared with itself: when it jumped."""
+def _history(names: list[str], sides: list[Side]) -> Window | None:
+    """Where one workflow is compared with itself, when it jumped is asked of both periods."""
     if len(names) > 1 or sides[0].window == sides[1].window:
-        return []
-    whole = Window(min(side.window.start for side in sides), max(side.window.end for side in sides))
-    return [
-        _change(names[0], metric, change)
-        for metric in dict.fromkeys(metrics)
-        for change in changes_of(warehouse, metric, window=whole, where=sides[0].where, zone_name=zone_name)[
-            0
-        ]
-    ]
+        return None
+    return Window(min(side.window.start for side in sides), max(side.window.end for side in sides))
 
 
 def _change(workflow: str, metric: str, change: Change) -> dict[str, Any]:

@@ -8,7 +8,7 @@ them), so only attempts of the same size are compared.
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import combinations
 
@@ -28,7 +28,7 @@ from framehouse.metrics.compare import (
 )
 from framehouse.metrics.definitions import Better
 from framehouse.metrics.histories import SIZES, History, Size, compared, histories, sizes
-from framehouse.metrics.provenance import Provenance, together
+from framehouse.metrics.provenance import Provenance, resting_on
 from framehouse.metrics.read import Reader
 from framehouse.metrics.rollups import ATTEMPTS, ROLLUPS
 from framehouse.metrics.sentences import Finding, sentence
@@ -82,12 +82,16 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Every pair in every quantity, at one level for all together; and a sentence for each pair."""
+    """Every pair in every quantity, at one level for all together; and a sentence for each pair.
+
+    changes   when each quantity jumped within the history that was asked for, like for like
+    """
 
     compared: tuple[Compared, ...]
     sentences: tuple[str, ...]
     provenance: Provenance
     level: float = LEVEL
+    changes: Mapping[str, Sequence[Change]] = field(default_factory=dict)
 
 
 def compare(
@@ -96,9 +100,12 @@ def compare(
     *,
     quantities: Sequence[str] | None = None,
     level: float = LEVEL,
+    history: Window | None = None,
+    zone_name: str | None = None,
 ) -> Comparison:
     """Compare each pair of sides in each quantity, all as of one instant; without any, in what a unit of work takes and
-    in the scores that all sides have.
+    in the scores that all sides have. `history` asks when the first side's quantities (without any, those of work)
+    jumped in that window, by the days of a zone.
 
     Raises QueryError for fewer than two sides or more than 12, equal labels, and quantities that cannot be compared.
     """
@@ -106,10 +113,16 @@ def compare(
     pairs = list(combinations(sides, 2))
     with warehouse.session(is_snapshot=True) as session:
         reading = _Reading(session)
+        dated = quantities if quantities is not None else reading.usual(sides)
         if quantities is None:
-            quantities = [*reading.usual(sides), *_scores_of_all(session, sides)]
+            quantities = [*dated, *_scores_of_all(session, sides)]
         asked = [(quantity, *pair) for quantity in quantities for pair in pairs]
         effects = [reading.effect(*one) for one in asked]
+        jumps = {}
+        if history is not None:
+            whole = Side("", history, sides[0].where)
+            jumps = {quantity: reading.changes(quantity, whole, zone_name) for quantity in dated}
+        rests_on = reading.rests_on(sides)
     told = judged([one for one, _ in effects], level=level)
     found = [
         Compared(quantity, first.label, second.label, difference, strata)
@@ -127,7 +140,7 @@ def compare(
         )
         for one, other in pairs
     ]
-    return Comparison(tuple(found), tuple(sentences), reading.rests_on(quantities[0], sides), level)
+    return Comparison(tuple(found), tuple(sentences), rests_on, level, jumps)
 
 
 def _scores_of_all(session: Session, sides: Sequence[Side]) -> list[str]:
@@ -152,10 +165,7 @@ def changes_of(
     """When something changed for what `where` names (usually a workflow): the jumps of its days, like for like."""
     with warehouse.session(is_snapshot=True) as session:
         reading, side = _Reading(session), Side("", window, where)
-        found = changes(reading.days(quantity, side, ("tier",), zone_name).days)
-        if any(reading.sizes(*_around(side, change.at)) for change in found):
-            found = changes(reading.days(quantity, side, ("tier", *SIZES), zone_name).days)
-    return found, together(reading.told.values())
+        return reading.changes(quantity, side, zone_name), reading.rests_on([side])
 
 
 def _around(side: Side, at: datetime) -> tuple[Side, Side]:
@@ -182,7 +192,7 @@ class _Reading:
         self._session = session
         self._days: dict[tuple[str, str, tuple[str, ...]], History] = {}
         self._sizes: dict[tuple[str, tuple[str, ...]], Mapping[Hashable, Mapping[str, Size]]] = {}
-        self.told: dict[tuple[str, str], Provenance] = {}
+        self.told: list[Provenance] = []
 
     def usual(self, sides: Sequence[Side]) -> tuple[str, ...]:
         """What a unit of work takes, by segments if every side tells them."""
@@ -237,7 +247,7 @@ class _Reading:
         if (side.label, strata) not in self._sizes:
             found, told = sizes(self._session, window=side.window, strata=strata, where=side.where)
             self._sizes[side.label, strata] = found
-            self.told["sizes", side.label] = told
+            self.told.append(told)
         return self._sizes[side.label, strata]
 
     def days(
@@ -259,14 +269,20 @@ class _Reading:
                     f"{side.label!r} is of several workflows", hint="name one workflow for each side"
                 )
             self._days[quantity, side.label, strata] = next(iter(found.values()), History())
-            self.told[quantity, side.label] = told
+            self.told.append(told)
         return self._days[quantity, side.label, strata]
 
-    def rests_on(self, quantity: str, sides: Sequence[Side]) -> Provenance:
-        """What each side has of a quantity; and all that was read."""
-        of_sides = [told for side in sides if (told := self.told.get((quantity, side.label)))]
-        every = together(self.told.values())
-        return replace(together(of_sides), sources=every.sources, why_raw=every.why_raw)
+    def changes(self, quantity: str, side: Side, zone_name: str | None) -> list[Change]:
+        """The jumps of a side's days; of work of one size, where that is what changed."""
+        found = changes(self.days(quantity, side, ("tier",), zone_name).days)
+        if any(self.sizes(*_around(side, change.at)) for change in found):
+            return changes(self.days(quantity, side, ("tier", *SIZES), zone_name).days)
+        return found
+
+    def rests_on(self, sides: Sequence[Side]) -> Provenance:
+        """How many attempts the sides have; and all that was read."""
+        counted = [Reader(self._session, window=side.window, where=side.where).provenance() for side in sides]
+        return resting_on(counted, self.told)
 
 
 def _cut(history: History, kept: Sequence[int]) -> list[Strata]:

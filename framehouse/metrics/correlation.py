@@ -68,6 +68,7 @@ def correlations(reader: Reader, *, level: float = LEVEL) -> list[Correlation]:
         "metrics.correlations",
         {"start": window.start, "end": window.end, "fewest": FEWEST, "share": share, **allowed},
     )
+    reader.note_raw("no rollup keeps parameters")
     found = [
         _told(row["parameter"], row["score"], row["coefficient"], row["count"], len(rows), level)
         for row in rows

@@ -67,18 +67,19 @@ def overview(
         [totals] = summaries(reader)
         each = workflows(reader, and_also=(by,))
         series = filled(reader, THROUGHPUT, grain)
-        told = reader.provenance()
-        before = previous(window, grain, reader.zone_name) if is_compared else None
-        earlier = None
-        if before is not None:
-            [earlier] = summaries(
-                Reader(session, window=before, zone_name=zone_name, where=where, is_raw=is_raw)
-            )
-        currency = reader.currency
+        before, earlier = earlier_in(reader, grain) if is_compared else (None, None)
+        told, currency = reader.provenance(), reader.currency
     return Overview(
         reader.zone_name, totals, before, earlier, currency, series,
         tuple(highest(each, "max_vram_peak_mb")[:limit]), extremes(each, by, limit), told,
     )  # fmt: skip
+
+
+def earlier_in(reader: Reader, grain: Grain) -> tuple[Window, Row]:
+    """The period before a reader's window, and the same rows in it."""
+    before = previous(reader.window, grain, reader.zone_name)
+    [earlier] = summaries(reader.over(before))
+    return before, earlier
 
 
 def filled(reader: Reader, names: Sequence[str], grain: Grain) -> Series:

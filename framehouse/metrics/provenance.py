@@ -1,7 +1,7 @@
 """What a number rests on: how many attempts, how fresh they are, and what was read."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from framehouse.metrics.answers import Answer
@@ -15,8 +15,8 @@ FRESHNESS = "newest_recorded_at"
 class Provenance:
     """What an answer rests on.
 
-    count                attempts (or heartbeats) in it, however they ended
-    newest_recorded_at   when the last of them was stored; None where nobody keeps that, or there is none
+    count                attempts in it, however they ended (of what only heartbeats tell, those)
+    newest_recorded_at   when the last of them was stored; None where there is none
     sources              the rollups (or raw) that were read
     why_raw              why raw was among them
     """
@@ -42,6 +42,12 @@ def provenance(answer: Answer, source: Source) -> Provenance:
         if isinstance(recorded, datetime) and (newest is None or recorded > newest):
             newest = recorded
     return Provenance(count, newest, answer.sources, answer.why_raw)
+
+
+def resting_on(counted: Iterable[Provenance], read: Iterable[Provenance]) -> Provenance:
+    """Of attempts, each counted once, and of all that was read of them."""
+    every = together(read)
+    return replace(together(counted), sources=every.sources, why_raw=every.why_raw)
 
 
 def together(found: Iterable[Provenance]) -> Provenance:

@@ -18,7 +18,8 @@ from framehouse.metrics.answers import Filter
 from framehouse.metrics.compare import LEVEL, MANY_STRATA, SMALLEST, WIDEST, LogSums
 from framehouse.metrics.definitions import Better
 from framehouse.metrics.histories import compared, totals
-from framehouse.metrics.provenance import Provenance
+from framehouse.metrics.provenance import Provenance, resting_on
+from framehouse.metrics.read import Reader
 from framehouse.student import t_quantile
 from framehouse.warehouse import Warehouse
 from framehouse.windows import Window
@@ -73,10 +74,11 @@ def rank_workers(
             hint="by what they take, such as wall_seconds_per_segment",
         )
     with warehouse.session(is_snapshot=True) as session:
-        found, provenance = totals(
+        found, read = totals(
             session, quantity, window=window, by="worker", strata=("workflow", "tier"), where=where
         )
-    return ranking(found, level=level), provenance
+        counted = Reader(session, window=window, where=where).provenance()
+    return ranking(found, level=level), resting_on([counted], [read])
 
 
 def _connected(histories: Mapping[str, Mapping[Hashable, LogSums]]) -> list[list[str]]:

@@ -11,8 +11,10 @@ from framehouse.errors import QueryError
 from framehouse.metrics.answers import Answer, Filter, answer, ids, sources_of, state_of, why_raw_of
 from framehouse.metrics.costs import costs
 from framehouse.metrics.definitions import Metric, metric
+from framehouse.metrics.plan import Arm, Plan
 from framehouse.metrics.provenance import Provenance, parts_told, provenance
 from framehouse.metrics.question import Question
+from framehouse.metrics.rollups import ATTEMPTS, HEARTBEATS
 from framehouse.metrics.table import Column, Table, Value
 from framehouse.warehouse import Session, Warehouse
 from framehouse.warehouse.rates import Rate, rates
@@ -83,15 +85,15 @@ class Reader:
         self.session = session
         self.window = window
         self._is_raw = is_raw
-        self._state = state_of(session, window)
+        self.state = state_of(session, window)
         self.filters = ids(session, where or {})  # what is kept of each dimension
         self._answers: list[Answer] = []
-        self.zone_name = zone_name or self._state.studio_zone
+        self.zone_name = zone_name or self.state.studio_zone
 
     @property
     def raw_from(self) -> datetime | None:
         """From when on raw rows are there; None: from the beginning."""
-        return self._state.raw_from
+        return self.state.raw_from
 
     @cached_property
     def rates(self) -> list[Rate]:
@@ -132,6 +134,16 @@ class Reader:
         found.filters = {**self.filters, **ids(self.session, where)}
         return found
 
+    def over(self, window: Window) -> "Reader":
+        """A reader of the same rows in another window."""
+        found = copy(self)  # what it reads the first one has read, too
+        found.window, found.state = window, state_of(self.session, window)
+        return found
+
+    def note_raw(self, why: str) -> None:
+        """That raw rows of the window were read besides, by something that is no metric."""
+        self._answers.append(Answer({}, (Plan((Arm(self.window),), why, {}),)))
+
     def answer(
         self,
         metrics: Sequence[Metric],
@@ -152,21 +164,20 @@ class Reader:
             {**self.filters, **{k: (v,) if v in self.filters.get(k, (v,)) else () for k, v in first.where}},
         )
         if first.is_priced:
-            found = costs(self.session, question, self._state, self.rates, is_raw=self._is_raw)
+            found = costs(self.session, question, self.state, self.rates, is_raw=self._is_raw)
         else:
-            found = answer(self.session, question, self._state, is_raw=self._is_raw)
+            found = answer(self.session, question, self.state, is_raw=self._is_raw)
         self._answers.append(found)
         return found
 
     def provenance(self, of: str = "attempt_count") -> Provenance:
-        """How many rows a metric is of, how fresh they are, and what all answers so far were read from."""
-        asked, wanted = tuple(self._answers), metric(of)
-        source = wanted.source
-        parts = [
-            Metric(part, "", formula=part, source=source, where=wanted.where) for part in parts_told(source)
-        ]
-        by = [source.kind] if source.kind and not wanted.where else []
-        told = provenance(self.answer(parts, by=by), source)
+        """How many attempts there are (for a metric of heartbeats, how many of those), how fresh they are, and what all
+        answers so far were read from."""
+        asked, source = tuple(self._answers), HEARTBEATS if metric(of).source is HEARTBEATS else ATTEMPTS
+        parts = [Metric(part, "", formula=part, source=source) for part in parts_told(source)]
+        counted = copy(self)
+        counted.filters = {name: kept for name, kept in self.filters.items() if name in source.dimensions}
+        told = provenance(counted.answer(parts), source)
         return replace(told, sources=sources_of(asked) or told.sources, why_raw=why_raw_of(asked))
 
 

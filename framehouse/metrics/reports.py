@@ -1,10 +1,10 @@
 """What is told of one workflow, one worker, and the quality and the stages of work."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from framehouse.errors import QueryError
+from framehouse.errors import NoAnswerError, QueryError
 from framehouse.metrics.answers import Filter
 from framehouse.metrics.correlation import Correlation, correlations
 from framehouse.metrics.definitions import Better, metric
@@ -181,7 +181,7 @@ def stages(
     """Some stages of all workflows (or those of `where`), how many there are, and what that rests on."""
     with warehouse.session(is_snapshot=True) as session:
         reader = Reader(session, window=window, zone_name=zone_name, where=where)
-        return *stages_in(reader, start=start, limit=limit), reader.provenance("stage_count")
+        return *stages_in(reader, start=start, limit=limit), reader.provenance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,12 +217,12 @@ def worker_report(
         # Heartbeats know the worker alone.
         beats = Reader(session, window=window, zone_name=zone_name, where={"worker": name})
         [states] = beats.table([*_STATES, "utilisation_ratio"])
-        reader = Reader(session, window=window, zone_name=zone_name, where=own)
+        reader = beats.of(**own)
         [summary] = summaries(reader, has_scores=False)  # no rollup keeps those by worker
         done = filled(reader, ("attempt_count", "succeeded_count", "segments_per_hour", "gpu_hours"), grain)
         told = filled(beats, _STATES, grain)
         each = highest(workflows(reader, has_scores=False), "attempt_count")
-        provenance, currency = reader.provenance(), reader.currency
+        provenance, currency = _of_both(reader, beats), reader.currency
     until = now or datetime.now(UTC)
     series = []
     for (span, work), (_, state) in zip(done, told, strict=True):
@@ -231,6 +231,17 @@ def worker_report(
         reader.zone_name, currency, dict(states), _untold(window, states, until), summary, tuple(series), tuple(each),
         provenance,
     )  # fmt: skip
+
+
+def _of_both(reader: Reader, beats: Reader) -> Provenance:
+    """How many attempts, how fresh they and the heartbeats are, and what was read of either."""
+    told = reader.provenance()
+    try:
+        newest = beats.provenance(_STATES[0]).newest_recorded_at
+    except NoAnswerError:  # rollups that were built before they kept it, of rows that were dropped since
+        return told
+    known = [at for at in (told.newest_recorded_at, newest) if at]
+    return replace(told, newest_recorded_at=max(known, default=None))
 
 
 def _untold(window: Window, states: Mapping[str, object], until: datetime) -> float:
@@ -270,8 +281,8 @@ def quality_report(
         found = spreads(reader, "score")
         each = filled_by(reader, ("avg_score", "score_count"), grain, ("score",))
         trends = {f"{score}_score": series for (score,), series in each.items()}
-        told = reader.provenance("score_count")
         related, why = _correlations(reader)
+        told = reader.provenance()
     return QualityReport(reader.zone_name, tuple(found), trends, related, why, told)
 
 

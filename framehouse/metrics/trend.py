@@ -105,8 +105,8 @@ def trend(
         before = previous(window, grain, zone_name)
         buckets = _buckets(reader, wanted, grain)
         [whole] = reader.table(name)
+        [earlier] = reader.over(before).table(name)
         told = reader.provenance(name)
-        [earlier] = Reader(session, window=before, zone_name=zone_name, where=where).table(name)
     points: list[Point] = []
     grows = _is_summed(wanted)
     for place, bucket in enumerate(buckets):

@@ -74,6 +74,10 @@ def test_one_workflow_and_the_period_before(studio: httpx.Client) -> None:
     [change] = told["changes"]
     assert change["at"] == "2026-03-12T00:00:00Z"
     assert change["difference_pct"] == pytest.approx(difference["difference_pct"])
+    assert told["provenance"]["count"] == 160
+    assert told["provenance"]["sources"] == [
+        "attempts_by_worker_workflow_daily", "attempts_by_workflow_daily",
+    ], "the second one told of the changes"  # fmt: skip
 
 
 def test_a_trend_with_the_period_before(studio: httpx.Client) -> None:

@@ -213,6 +213,42 @@ def test_a_worker_is_clipped_to_the_window(studio: httpx.Client) -> None:
     assert whole["summary"]["attempt_count"] == 30
 
 
+def test_a_worker_that_only_sent_heartbeats_rests_on_them(studio: httpx.Client, database_url: str) -> None:
+    sent = {
+        "worker": "gpu-9", "state": "idle", "covered_from": FIRST.isoformat(),
+        "covered_to": (FIRST + timedelta(hours=2)).isoformat(),
+    }  # fmt: skip
+    assert studio.post("/api/heartbeats", json=sent).status_code == 200
+    stored_at = studio.get(f"{PATH}/worker/gpu-9", params=WEEK).json()["provenance"]["newest_recorded_at"]
+    assert abs(datetime.fromisoformat(stored_at) - datetime.now(UTC)) < timedelta(hours=1)
+    with Warehouse(database_url) as warehouse:
+        maintain(warehouse)
+    told = studio.get(f"{PATH}/worker/gpu-9", params=WEEK).json()["provenance"]
+    assert "heartbeats_by_worker_daily" in told["sources"]
+    assert "attempts_by_worker_workflow_daily" in told["sources"]
+    assert (told["count"], told["newest_recorded_at"], told["why_raw"]) == (0, stored_at, None)
+    busy = studio.get(f"{PATH}/worker/gpu-1", params=WEEK).json()["provenance"]
+    assert busy["count"] == 30
+    assert busy["newest_recorded_at"] < stored_at, "no heartbeat of another worker's"
+
+
+def test_every_answer_counts_attempts(studio: httpx.Client) -> None:
+    """Not their scores, nor the runs of their stages."""
+
+    def count(path: str, **more: Any) -> int:
+        found = studio.get(f"{PATH}/{path}", params={**WEEK, **more}).json()["provenance"]["count"]
+        assert isinstance(found, int)
+        return found
+
+    assert count("quality", workflow="slow") == 14
+    assert count("stages", workflow="slow") == 14
+    assert count("stages") == 44
+    assert count("workflow/slow/trend", metric="avg_lpips_score") == 14
+    assert count("workflow/slow/trend", metric="avg_sample_stage_ms") == 14
+    assert count("comparison", workflows="even,slow", metric="sample_stage_ms") == 42
+    assert count("workers/comparison", metric="sample_stage_ms") == 44
+
+
 def test_what_is_to_come_is_not_unknown(studio: httpx.Client) -> None:
     now = datetime.now(UTC)
     asked = {"from": (now + timedelta(days=1)).isoformat(), "to": (now + timedelta(days=2)).isoformat()}
@@ -261,6 +297,9 @@ def test_quality(tuned: httpx.Client) -> None:
     assert not pairs["seed", "likeness"]["is_clear"]
     assert not pairs["steps", "drift"]["is_clear"]
     assert told["why_no_correlations"] is None
+    assert told["provenance"]["sources"][-1] == "raw"
+    assert "scores_by_workflow_daily" in told["provenance"]["sources"]
+    assert told["provenance"]["why_raw"] == "no rollup keeps parameters"
 
 
 @pytest.mark.parametrize("more", [{"outcome": "succeeded"}, {"gpu_model": "L40S"}])
@@ -277,6 +316,7 @@ def test_quality_without_raw_rows_says_why(tuned: httpx.Client, database_url: st
     assert told["correlations"] is None
     assert "was dropped" in told["why_no_correlations"]
     assert told["scores"][0]["count"] == 300
+    assert "raw" not in told["provenance"]["sources"]
 
 
 def test_stages_come_in_pages(studio: httpx.Client) -> None:
@@ -285,7 +325,7 @@ def test_stages_come_in_pages(studio: httpx.Client) -> None:
     assert named[:2] == [("even", "sample"), ("slow", "sample")]
     assert len(named) == 6
     assert whole["next_cursor"] is None
-    assert whole["provenance"]["count"] == 43 * 3, "also those of the attempt that failed"
+    assert whole["provenance"]["count"] == 44, "also the one that failed and the one without stages"
     found, cursor = [], None
     while True:
         asked = {**WEEK, "limit": 4} | ({"cursor": cursor} if cursor else {})

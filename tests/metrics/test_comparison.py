@@ -121,10 +121,16 @@ def test_one_workflow_at_two_tiers_is_compared_on_the_same_workers(month: Wareho
 
 
 def test_the_change_is_dated(month: Warehouse) -> None:
-    [found], _ = changes_of(month, SECONDS[0], window=WEEKS, where={"workflow": "c"})
+    told = compare(month, [workflow("c"), workflow("a")], quantities=SECONDS, history=WEEKS)
+    [found] = told.changes[SECONDS[0]]
     assert found.at == FIRST + timedelta(days=20)
     assert found.difference.ratio == pytest.approx(4 / 3, rel=0.1)
-    assert changes_of(month, SECONDS[0], window=WEEKS, where={"workflow": "a"})[0] == []
+    assert set(told.provenance.sources) == {"attempts_by_worker_workflow_daily", "attempts_by_workflow_daily"}
+    assert told.provenance.count == 720
+    assert changes_of(month, SECONDS[0], window=WEEKS, where={"workflow": "c"})[0] == [found]
+    even = compare(month, [workflow("a"), workflow("c")], quantities=SECONDS, history=WEEKS)
+    assert even.changes == {SECONDS[0]: []}
+    assert compare(month, [workflow("a"), workflow("c")], quantities=SECONDS).changes == {}
 
 
 def test_three_workflows_are_three_pairs_at_one_level(month: Warehouse) -> None:
