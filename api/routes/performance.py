@@ -10,7 +10,7 @@ from api import performance as wire
 from api.formats import TOLD, Wished, told
 from api.parameters import Asked, Wanted, Workflow
 from api.services import Here
-from framehouse.errors import QueryError
+from framehouse.errors import NotFoundError, QueryError
 from framehouse.events import Name
 from framehouse.metrics.answers import Filter
 from framehouse.metrics.changes import Change
@@ -47,7 +47,12 @@ def comparison(
     form: Wished,
     workflows: Annotated[
         list[Name],
-        Query(description="Names or ids, comma-separated or repeated.", min_length=1, max_length=MOST_SIDES),
+        Query(
+            description="Names or ids, repeated, or several in one, between commas; a value that is itself a workflow's"
+            " name is not split.",
+            min_length=1,
+            max_length=MOST_SIDES,
+        ),
     ],
     metric: Metrics = None,
     compare_with: Annotated[
@@ -63,7 +68,7 @@ def comparison(
     holds for everything in the answer together. No clear difference is an answer. With one workflow and several tiers
     those are compared. As a table: the differences."""
     warehouse = here.warehouse()
-    names = [reference.named(warehouse, "workflow", one).name for one in _split(workflows)]
+    names = list(dict.fromkeys(name for given in workflows for name in _named(warehouse, given)))
     sides = _sides(warehouse, names, asked, is_with_previous=compare_with is not None)
     found = compare(
         warehouse,
@@ -170,8 +175,15 @@ def workers_comparison(
     return told(form, wire.RankingAnswer, answer, "workers")
 
 
-def _split(names: list[str]) -> list[str]:
-    return list(dict.fromkeys(part.strip() for name in names for part in name.split(",") if part.strip()))
+def _named(warehouse: Warehouse, given: str) -> list[str]:
+    """The one workflow that a value names, or else those between its commas. Raises NotFoundError."""
+    try:
+        return [reference.named(warehouse, "workflow", given).name]
+    except NotFoundError:
+        parts = [part.strip() for part in given.split(",") if part.strip()]
+        if parts == [given]:
+            raise
+    return [reference.named(warehouse, "workflow", part).name for part in parts]
 
 
 def _sides(warehouse: Warehouse, workflows: list[str], asked: Asked, *, is_with_previous: bool) -> list[Side]:

@@ -62,6 +62,21 @@ def test_ids_are_as_good_as_names(studio: httpx.Client) -> None:
     assert named.json() == numbered.json()
 
 
+def test_a_name_may_hold_a_comma(studio: httpx.Client, database_url: str) -> None:
+    with Warehouse(database_url) as warehouse:
+        store(warehouse, [event(workflow="c,d", segment_count=1, finished_at=WEEKS["from"])])
+
+    def labels(*workflows: str) -> list[str]:
+        answer = studio.get(
+            "/api/performance/comparison", params={"workflows": workflows, **WEEKS, **SECONDS}
+        )
+        return [side["label"] for side in answer.json()["sides"]]
+
+    assert labels("c,d", "a") == ["c,d", "a"]
+    assert labels("a,b", "c,d") == ["a", "b", "c,d"]
+    assert labels("a, b ,", "b") == ["a", "b"]
+
+
 def test_one_workflow_and_the_period_before(studio: httpx.Client) -> None:
     later = {"from": (FIRST + timedelta(days=10)).isoformat(), "to": WEEKS["to"]}
     told = studio.get(
