@@ -3,11 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from api import docs, problems, schemas
 from api.middleware import Watch
+from api.parameters import nothing_else
 from api.routes import (
     attempts,
     estimates,
@@ -39,7 +40,8 @@ Metrics of every job attempt, rolled up, compared, and estimated before you subm
 
 Numbers carry their unit in the name; times are RFC 3339 in UTC; unknown is `null`, never 0. White space around a name
 is dropped before the name is judged. Lists are paged: give `next_cursor` back as `cursor`. Every error is
-`application/problem+json` (RFC 9457) with a stable `code` and the path of each bad field. Give ingest at most 8 MiB and
+`application/problem+json` (RFC 9457) with a stable `code` and the path of each bad field: also a query parameter that
+an endpoint does not take, and a second value where it takes one. Give ingest at most 8 MiB and
 10,000 elements a request.
 """
 
@@ -90,7 +92,9 @@ def create_app(
     app.state.services = services
     routers = (*_INGEST, service.router) if is_ingest_only else (*_INGEST, *_READING, service.router)
     for router in routers:
-        app.include_router(router)
+        # Balancers and browsers put what they like behind the addresses of the service itself.
+        judged = [] if router is service.router else [Depends(nothing_else)]
+        app.include_router(router, dependencies=judged)
     app.state.routes = [route for router in routers for route in router.routes]
     docs.install(app)
     problems.install(app)

@@ -1,15 +1,16 @@
-"""Query parameters that several routes share: a time zone, a window, what is kept of it."""
+"""What several routes share: a time zone, a window, what is kept of it; and that nothing else is asked."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
-from fastapi import Depends, Path, Query
+from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator
 
 from framehouse.errors import ContractError, Problem, QueryError
-from framehouse.events import Instant, Name, Outcome
+from framehouse.events import Instant, Name, Outcome, printable
 from framehouse.metrics.answers import Filter
 from framehouse.warehouse import Warehouse, reference
 from framehouse.windows import Window
@@ -52,6 +53,10 @@ Names = Annotated[
 
 
 Workflow = Annotated[Name, Path(alias="id", description="A workflow's name or id.")]
+Previous = Annotated[
+    Name | None,
+    Query(alias="compare", description="`previous`: the period before beside it.", pattern="^previous$"),
+]
 
 
 class Scope(TypedDict):
@@ -80,9 +85,16 @@ class Asked:
             for dimension, names in self.filters.items()
         }
 
-    def scope(self, warehouse: Warehouse) -> Scope:
-        """What every report takes. Raises NotFoundError."""
-        return {"window": self.window, "zone_name": self.zone_name, "where": self.where(warehouse)}
+    def scope(self, warehouse: Warehouse, **own: str) -> Scope:
+        """What every report takes; `own` is the one thing that the answer is of. Raises NotFoundError, and
+        ContractError where the query names another one."""
+        where = self.where(warehouse)
+        for dimension, name in own.items():
+            if set(where.get(dimension, [name])) != {name}:
+                wrong = Problem(dimension, "not the one that the answer is of", f"{name}, or leave it out")
+                raise ContractError(f"the answer is of the {dimension} {name!r} alone", [wrong])
+            where[dimension] = [name]
+        return {"window": self.window, "zone_name": self.zone_name, "where": where}
 
 
 _WITH_IDS = {"project", "tier", "workflow", "worker"}
@@ -115,6 +127,33 @@ def _asked(
 
 
 Wanted = Annotated[Asked, Depends(_asked)]
+
+
+def nothing_else(request: Request) -> None:
+    """Of every question: what it does not take is refused, not ignored, and so is a second value where one is taken.
+
+    What it takes is what the OpenAPI document says. Raises ContractError.
+    """
+    if request.method != "GET" or not request.query_params:
+        return
+    path = request.scope["route"].path_format
+    operation = request.app.openapi()["paths"][path]["get"]
+    taken = {one["name"]: one for one in operation.get("parameters", ()) if one["in"] == "query"}
+    if wrong := list(_wrong(Counter(name for name, _ in request.query_params.multi_items()), taken, path)):
+        raise ContractError(f"wrong parameters: {', '.join(one.path for one in wrong)}", wrong)
+
+
+def _wrong(given: Mapping[str, int], taken: Mapping[str, Any], path: str) -> Iterator[Problem]:
+    listed = f"one of: {', '.join(taken)}" if taken else "no parameters"
+    for name, count in given.items():
+        if name not in taken:
+            yield Problem(printable(name), f"GET {path} does not take it", listed)
+        elif count > 1 and not _is_list(taken[name]["schema"]):
+            yield Problem(name, f"given {count} times", "one value")
+
+
+def _is_list(schema: Mapping[str, Any]) -> bool:
+    return any(one.get("type") == "array" for one in (schema, *schema.get("anyOf", ())))
 
 
 def place_in(cursor: str | None) -> int:

@@ -177,6 +177,9 @@ class WorkflowAnswer(Wire):
     tz: str
     currency: str | None
     summary: Summary
+    previous_window: WindowAnswer | None
+    """With `compare=previous`: the period before, of as many days."""
+    previous_summary: Summary | None
     time_per_frame: SpreadAnswer | None
     """Null where no frames were counted."""
     gpu_time: GpuTimeAnswer

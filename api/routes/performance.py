@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 
 from api import performance as wire
 from api.formats import TOLD, Wished, told
-from api.parameters import Asked, Wanted, Workflow
+from api.parameters import Asked, Previous, Wanted, Workflow
 from api.services import Here
 from framehouse.errors import NotFoundError, QueryError
 from framehouse.events import Name
@@ -55,14 +55,7 @@ def comparison(
         ),
     ],
     metric: Metrics = None,
-    compare_with: Annotated[
-        Name | None,
-        Query(
-            alias="compare",
-            description="With one workflow: `previous`, the period before.",
-            pattern="^previous$",
-        ),
-    ] = None,
+    compare_with: Previous = None,
 ) -> Any:
     """Like for like: on the same tiers and workers where both have enough of those in common, and with an interval that
     holds for everything in the answer together. No clear difference is an answer. With one workflow and several tiers
@@ -109,7 +102,8 @@ def workflow_trend(
     a table: the points."""
     warehouse = here.warehouse()
     name = reference.named(warehouse, "workflow", workflow).name
-    zone_name, where = asked.zone_name or studio_zone(warehouse), {**asked.where(warehouse), "workflow": name}
+    where = asked.scope(warehouse, workflow=name)["where"]
+    zone_name = asked.zone_name or studio_zone(warehouse)
     found = trend(
         warehouse, metric, window=asked.window, grain=grain, zone_name=zone_name, where=where, moving=moving
     )

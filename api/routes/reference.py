@@ -20,7 +20,7 @@ router = APIRouter(tags=["reference"])
     "/api/resolution-tiers",
     summary="List resolution tiers",
     response_model=answers.TierList,
-    responses=documented(503),
+    responses=documented(422, 503),
 )
 def list_tiers(here: Here) -> dict[str, Any]:
     """All tiers in use, in their order."""
@@ -43,7 +43,10 @@ def create_tier(
 
 
 @router.get(
-    "/api/gpu-rates", summary="List GPU rates", response_model=answers.RateList, responses=documented(503)
+    "/api/gpu-rates",
+    summary="List GPU rates",
+    response_model=answers.RateList,
+    responses=documented(422, 503),
 )
 def list_rates(here: Here) -> dict[str, Any]:
     """What an hour of each GPU model costs, from when on."""

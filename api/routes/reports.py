@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 
 from api import reports as wire
 from api.formats import TOLD, Wished, told
-from api.parameters import Wanted, Workflow, place_in
+from api.parameters import Previous, Wanted, Workflow, place_in
 from api.services import Here
 from api.wire import Cursor, Limit
 from framehouse.events import Name
@@ -45,9 +45,7 @@ def show_overview(
     metric: Annotated[Name, Query(description="What workflows are ranked by.")] = BY,
     grain: Grain = Grain.DAY,
     limit: Ends = 5,
-    compare: Annotated[
-        Name | None, Query(description="`previous`: the period before beside it.", pattern="^previous$")
-    ] = None,
+    compare: Previous = None,
 ) -> Any:
     """Totals, what was got through in each bucket, who needs the most GPU memory, and the workflows that do best and
     worst by a metric. As a table: the buckets."""
@@ -85,7 +83,9 @@ def show_overview(
     response_model=wire.WorkflowAnswer,
     responses=TOLD,
 )
-def show_workflow(here: Here, asked: Wanted, form: Wished, workflow: Workflow) -> Any:
+def show_workflow(
+    here: Here, asked: Wanted, form: Wished, workflow: Workflow, compare: Previous = None
+) -> Any:
     """Its metrics, how its time per frame is spread, where its GPU time went, its scores and its stages. As a table:
     the stages."""
     warehouse = here.warehouse()
@@ -93,7 +93,8 @@ def show_workflow(here: Here, asked: Wanted, form: Wished, workflow: Workflow) -
     found = workflow_report(
         warehouse,
         own.name,
-        **asked.scope(warehouse),
+        **asked.scope(warehouse, workflow=own.name),
+        is_compared=compare is not None,
     )
     answer = {
         "workflow_id": own.id,
@@ -102,6 +103,8 @@ def show_workflow(here: Here, asked: Wanted, form: Wished, workflow: Workflow) -
         "tz": found.zone_name,
         "currency": found.currency,
         "summary": found.summary,
+        "previous_window": found.previous_window,
+        "previous_summary": found.previous_summary,
         "time_per_frame": found.time_per_frame and _spread(found.time_per_frame),
         "gpu_time": {
             **found.gpu_time,
@@ -118,15 +121,15 @@ def show_workflow(here: Here, asked: Wanted, form: Wished, workflow: Workflow) -
 
 @router.get("/worker/{id}", summary="One worker", response_model=wire.WorkerAnswer, responses=TOLD)
 def show_worker(here: Here, asked: Wanted, form: Wished, worker: Worker, grain: Grain = Grain.DAY) -> Any:
-    """What it did with its time (from its heartbeats, clipped to the window), what it got through, and on what. As a
-    table: the buckets."""
+    """What it did with its time (from its heartbeats, clipped to the window, whatever else is kept), what it got
+    through, and on what. As a table: the buckets."""
     warehouse = here.warehouse()
     own = reference.named(warehouse, "worker", worker)
     found = worker_report(
         warehouse,
         own.name,
         grain=grain,
-        **asked.scope(warehouse),
+        **asked.scope(warehouse, worker=own.name),
     )
     answer = {
         "worker_id": own.id,
@@ -165,7 +168,7 @@ def show_quality(
         warehouse,
         own.name,
         grain=grain,
-        **asked.scope(warehouse),
+        **asked.scope(warehouse, workflow=own.name),
     )
     answer = {
         "workflow_id": own.id,

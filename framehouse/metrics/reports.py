@@ -9,7 +9,7 @@ from framehouse.metrics.answers import Filter
 from framehouse.metrics.correlation import Correlation, correlations
 from framehouse.metrics.definitions import Better, metric
 from framehouse.metrics.distribution import Distribution, distribution
-from framehouse.metrics.overview import Series, filled, filled_by
+from framehouse.metrics.overview import Series, earlier_in, filled, filled_by
 from framehouse.metrics.provenance import Provenance
 from framehouse.metrics.read import Reader
 from framehouse.metrics.summary import COSTS, Row, highest, summaries, workflows
@@ -56,6 +56,8 @@ class WorkflowReport:
     zone_name: str
     currency: str | None
     summary: Row
+    previous_window: Window | None
+    previous_summary: Row | None
     time_per_frame: Spread | None
     gpu_time: Row
     by_tier: tuple[Row, ...]
@@ -73,18 +75,22 @@ def workflow_report(
     window: Window,
     zone_name: str | None = None,
     where: Mapping[str, Filter] | None = None,
+    is_compared: bool = False,
 ) -> WorkflowReport:
-    """Everything of one instant."""
+    """Everything of one instant; `is_compared` adds the summary of the period before, of as many days."""
     with warehouse.session(is_snapshot=True) as session:
         reader = Reader(
             session, window=window, zone_name=zone_name, where={**(where or {}), "workflow": name}
         )
         [summary] = summaries(reader)
+        before, earlier = earlier_in(reader, Grain.DAY) if is_compared else (None, None)
         [gpu_time] = reader.table([*_GPU_TIME, "avg_cold_gpu_seconds", *COSTS])
         return WorkflowReport(
             reader.zone_name,
             reader.currency,
             summary,
+            before,
+            earlier,
             next(iter(spreads(reader, "time_per_frame_ms")), None),
             gpu_time,
             _shares(reader, "tier"),

@@ -249,6 +249,40 @@ def test_every_answer_counts_attempts(studio: httpx.Client) -> None:
     assert count("workers/comparison", metric="sample_stage_ms") == 44
 
 
+def test_the_period_before_is_among_what_was_read(studio: httpx.Client) -> None:
+    """Something came there since the rollups' cells were computed."""
+    asked = {"from": (FIRST + timedelta(days=7)).isoformat(), "to": (FIRST + timedelta(days=8)).isoformat()}
+    own = studio.get(f"{PATH}/overview", params=asked).json()["provenance"]
+    assert own["why_raw"] is None
+    studio.post(
+        "/api/events",
+        json={
+            "job_id": "late", "workflow": "even", "outcome": "succeeded", "wall_seconds": 10.0,
+            "finished_at": at(6, 30),
+        },
+    )  # fmt: skip
+    for path in ("overview", "workflow/even"):
+        alone = studio.get(f"{PATH}/{path}", params=asked).json()["provenance"]
+        both = studio.get(f"{PATH}/{path}", params={**asked, "compare": "previous"}).json()["provenance"]
+        assert "raw" not in alone["sources"]
+        assert alone["why_raw"] is None
+        assert "raw" in both["sources"]
+        assert "rows came" in both["why_raw"]
+    trend = studio.get(f"{PATH}/workflow/even/trend", params=asked).json()["provenance"]
+    assert "raw" in trend["sources"]
+    assert "rows came" in trend["why_raw"]
+
+
+def test_a_workflow_beside_the_period_before(studio: httpx.Client) -> None:
+    told = studio.get(f"{PATH}/workflow/even", params={**WEEK, "compare": "previous"}).json()
+    assert told["previous_window"] == {"start": "2026-02-23T00:00:00Z", "end": "2026-03-02T00:00:00Z"}
+    assert (told["summary"]["attempt_count"], told["previous_summary"]["attempt_count"]) == (28, 1)
+    assert told["previous_summary"]["avg_wall_seconds"] == 30
+    alone = studio.get(f"{PATH}/workflow/even", params=WEEK).json()
+    assert (alone["previous_window"], alone["previous_summary"]) == (None, None)
+    assert alone["summary"] == told["summary"]
+
+
 def test_what_is_to_come_is_not_unknown(studio: httpx.Client) -> None:
     now = datetime.now(UTC)
     asked = {"from": (now + timedelta(days=1)).isoformat(), "to": (now + timedelta(days=2)).isoformat()}
@@ -456,6 +490,12 @@ def test_the_form_that_a_client_likes_best(studio: httpx.Client, accept: str, ki
         ("worker/nobody", {}, 404),
         ("quality", {}, 422),
         ("quality", {"workflow": "nobody"}, 404),
+        ("quality", {"workflow": ["slow", "even"]}, 422),
+        ("quality", {"workflow": "slow", "compare": "previous"}, 422),
+        ("workflow/slow", {"workflow": "even"}, 422),
+        ("workflow/slow", {"workflow": ["slow", "even"]}, 422),
+        ("workflow/slow/trend", {"workflow": "even"}, 422),
+        ("worker/gpu-1", {"worker": "gpu-2"}, 422),
         ("workers/comparison", {"metric": "likeness_score"}, 422),
         ("workers/comparison", {"metric": "rtf"}, 422),
         ("overview", {"to": "2026-01-01T00:00:00Z"}, 422),
