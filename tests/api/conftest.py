@@ -15,6 +15,7 @@ from api import create_app
 from api.server import Server
 from framehouse.config import Settings
 
+from . import studio as week
 from .contract import Contract
 
 Event = Callable[..., dict[str, Any]]
@@ -67,6 +68,13 @@ def app(database_url: str, settings: Settings) -> FastAPI:
 @pytest.fixture
 def api(app: FastAPI, client: Callable[[FastAPI], httpx.Client]) -> httpx.Client:
     """A client of the running service."""
+    return client(app)
+
+
+@pytest.fixture
+def studio(database_url: str, app: FastAPI, client: Callable[[FastAPI], httpx.Client]) -> httpx.Client:
+    """A client of a service that knows the week of tests/api/studio.py."""
+    week.fill(database_url)
     return client(app)
 
 
