@@ -23,8 +23,28 @@ SELECT
 FROM (
   SELECT
     parts.workflow_id,
-    CAST(SUM(parts.gpu_seconds_sum) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS gpu_hours,
-    CAST(SUM(parts.wall_seconds_sum) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS wall_hours,
+    CAST(COALESCE(
+      SUM(parts.gpu_seconds_sum),
+      CAST(0 AS DOUBLE PRECISION) / NULLIF(
+        (
+          ABS(COALESCE(CAST(SUM(parts.succeeded_count) AS BIGINT), 0) - 1) - (
+            COALESCE(CAST(SUM(parts.succeeded_count) AS BIGINT), 0) - 1
+          )
+        ),
+        0
+      )
+    ) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS gpu_hours,
+    CAST(COALESCE(
+      SUM(parts.wall_seconds_sum),
+      CAST(0 AS DOUBLE PRECISION) / NULLIF(
+        (
+          ABS(COALESCE(CAST(SUM(parts.succeeded_count) AS BIGINT), 0) - 1) - (
+            COALESCE(CAST(SUM(parts.succeeded_count) AS BIGINT), 0) - 1
+          )
+        ),
+        0
+      )
+    ) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS wall_hours,
     COALESCE(CAST(SUM(parts.succeeded_count) AS BIGINT), 0) AS succeeded_count
   FROM (
     SELECT

@@ -12,7 +12,17 @@ FROM (
     parts.bucket,
     parts.project_id,
     parts.outcome,
-    CAST(SUM(parts.gpu_seconds_sum) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS gpu_hours,
+    CAST(COALESCE(
+      SUM(parts.gpu_seconds_sum),
+      CAST(0 AS DOUBLE PRECISION) / NULLIF(
+        (
+          ABS(COALESCE(CAST(SUM(parts.succeeded_count) AS BIGINT), 0) - 1) - (
+            COALESCE(CAST(SUM(parts.succeeded_count) AS BIGINT), 0) - 1
+          )
+        ),
+        0
+      )
+    ) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS gpu_hours,
     CAST(COALESCE(CAST(SUM(parts.cold_count) AS BIGINT), 0) AS DOUBLE PRECISION) / NULLIF(COALESCE(CAST(SUM(parts.succeeded_count) AS BIGINT), 0), 0) AS cold_ratio
   FROM (
     SELECT

@@ -11,13 +11,24 @@ FROM (
     parts.bucket,
     parts.workflow_id,
     parts.tier_id,
-    CAST(SUM(parts.gpu_seconds_sum) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS gpu_hours
+    CAST(COALESCE(
+      SUM(parts.gpu_seconds_sum),
+      CAST(0 AS DOUBLE PRECISION) / NULLIF(
+        (
+          ABS(COALESCE(CAST(SUM(parts.succeeded_count) AS BIGINT), 0) - 1) - (
+            COALESCE(CAST(SUM(parts.succeeded_count) AS BIGINT), 0) - 1
+          )
+        ),
+        0
+      )
+    ) AS DOUBLE PRECISION) / NULLIF(3600, 0) AS gpu_hours
   FROM (
     SELECT
       DATE_TRUNC('DAY', bucket, 'UTC') AS bucket,
       workflow_id,
       tier_id,
-      gpu_seconds_sum
+      gpu_seconds_sum,
+      succeeded_count
     FROM rollup.attempt_totals_by_workflow_daily_cells
     WHERE
       bucket >= CAST(%(start_0)s AS TIMESTAMPTZ)

@@ -19,19 +19,32 @@ FROM (
   SELECT
     parts.workflow_id,
     COALESCE(CAST(SUM(parts.attempt_count) AS BIGINT), 0) AS attempt_count,
-    CAST(SUM(parts.output_mb_sum) AS DOUBLE PRECISION) / NULLIF(1024, 0) AS output_gb
+    CAST(COALESCE(
+      SUM(parts.output_mb_sum),
+      CAST(0 AS DOUBLE PRECISION) / NULLIF(
+        (
+          ABS(COALESCE(CAST(SUM(parts.succeeded_count) AS BIGINT), 0) - 1) - (
+            COALESCE(CAST(SUM(parts.succeeded_count) AS BIGINT), 0) - 1
+          )
+        ),
+        0
+      )
+    ) AS DOUBLE PRECISION) / NULLIF(1024, 0) AS output_gb
   FROM (
     SELECT
       computed.workflow_id,
       computed.attempt_count,
-      computed.output_mb_sum
+      computed.output_mb_sum,
+      computed.succeeded_count
     FROM UNNEST(CAST(%(starts_0)s AS TIMESTAMPTZ[]), CAST(%(ends_0)s AS TIMESTAMPTZ[])) AS span(opens_at, closes_at)
     CROSS JOIN LATERAL (
       SELECT
         workflow_id,
         COUNT(*) AS attempt_count,
         SUM(output_mb) FILTER(WHERE
-          outcome = 'succeeded') AS output_mb_sum
+          outcome = 'succeeded') AS output_mb_sum,
+        COUNT(*) FILTER(WHERE
+          outcome = 'succeeded') AS succeeded_count
       FROM telemetry.performance_metrics
       WHERE
         finished_at >= CAST(%(start_0)s AS TIMESTAMPTZ)
@@ -47,7 +60,8 @@ FROM (
     SELECT
       workflow_id,
       attempt_count,
-      output_mb_sum
+      output_mb_sum,
+      succeeded_count
     FROM rollup.attempt_totals_by_workflow_fine_cells
     WHERE
       bucket >= CAST(%(start_1)s AS TIMESTAMPTZ)
@@ -56,13 +70,15 @@ FROM (
     SELECT
       computed.workflow_id,
       computed.attempt_count,
-      computed.output_mb_sum
+      computed.output_mb_sum,
+      computed.succeeded_count
     FROM UNNEST(CAST(%(starts_2)s AS TIMESTAMPTZ[]), CAST(%(ends_2)s AS TIMESTAMPTZ[])) AS span(opens_at, closes_at)
     CROSS JOIN LATERAL (
       SELECT
         workflow_id,
         attempt_count,
-        output_mb_sum
+        output_mb_sum,
+        succeeded_count
       FROM rollup.attempt_totals_by_workflow_hourly_cells
       WHERE
         bucket >= CAST(%(start_2)s AS TIMESTAMPTZ)
@@ -74,7 +90,8 @@ FROM (
     SELECT
       workflow_id,
       attempt_count,
-      output_mb_sum
+      output_mb_sum,
+      succeeded_count
     FROM rollup.attempt_totals_by_workflow_daily_cells
     WHERE
       bucket >= CAST(%(start_3)s AS TIMESTAMPTZ)

@@ -7,11 +7,22 @@ SELECT
 FROM (
   SELECT
     parts.bucket,
-    SUM(parts.segment_count_sum) AS segment_count
+    COALESCE(
+      SUM(parts.segment_count_sum),
+      CAST(0 AS DOUBLE PRECISION) / NULLIF(
+        (
+          ABS(COALESCE(CAST(SUM(parts.succeeded_count) AS BIGINT), 0) - 1) - (
+            COALESCE(CAST(SUM(parts.succeeded_count) AS BIGINT), 0) - 1
+          )
+        ),
+        0
+      )
+    ) AS segment_count
   FROM (
     SELECT
       DATE_TRUNC('WEEK', bucket, 'America/New_York') AS bucket,
-      segment_count_sum
+      segment_count_sum,
+      succeeded_count
     FROM rollup.attempt_totals_by_workflow_hourly_cells
     WHERE
       bucket >= CAST(%(start_0)s AS TIMESTAMPTZ)
