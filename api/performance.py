@@ -64,6 +64,11 @@ class ChangeAnswer(Wire):
     workflow: str
     metric: str
     at: UtcTime
+    sentence: str
+    before_count: int
+    """Attempts since the jump before, or the beginning."""
+    after_count: int
+    """Attempts until the jump after, or the end."""
     difference_pct: float | None
     low_pct: float | None
     high_pct: float | None

@@ -15,7 +15,7 @@ from framehouse.events import Name
 from framehouse.metrics.answers import Filter
 from framehouse.metrics.changes import Change
 from framehouse.metrics.compare import LEVEL
-from framehouse.metrics.comparison import MOST_SIDES, Compared, Side, compare
+from framehouse.metrics.comparison import MOST_SIDES, Compared, Side, change_told, compare
 from framehouse.metrics.ranking import rank_workers
 from framehouse.metrics.read import studio_zone
 from framehouse.metrics.trend import MOVING, previous, trend
@@ -63,12 +63,13 @@ def comparison(
     warehouse = here.warehouse()
     names = list(dict.fromkeys(name for given in workflows for name in _named(warehouse, given)))
     sides = _sides(warehouse, names, asked, is_with_previous=compare_with is not None)
+    zone_name = asked.zone_name or studio_zone(warehouse)
     found = compare(
         warehouse,
         sides,
         quantities=list(dict.fromkeys(metric)) if metric else None,
         history=_history(names, sides),
-        zone_name=asked.zone_name,
+        zone_name=zone_name,
     )
     answer = {
         "sides": sides,
@@ -76,7 +77,9 @@ def comparison(
         "sentences": found.sentences,
         "differences": [_difference(one) for one in found.compared],
         "changes": [
-            _change(names[0], quantity, one) for quantity, jumps in found.changes.items() for one in jumps
+            _change(names[0], quantity, one, zone_name)
+            for quantity, jumps in found.changes.items()
+            for one in jumps
         ],
         "provenance": found.provenance,
     }
@@ -216,11 +219,15 @@ def _history(names: list[str], sides: list[Side]) -> Window | None:
     return Window(min(side.window.start for side in sides), max(side.window.end for side in sides))
 
 
-def _change(workflow: str, metric: str, change: Change) -> dict[str, Any]:
+def _change(workflow: str, metric: str, change: Change, zone_name: str) -> dict[str, Any]:
+    before, after = change.difference.counts
     return {
         "workflow": workflow,
         "metric": metric,
         "at": change.at,
+        "sentence": change_told(workflow, metric, change, zone_name),
+        "before_count": before,
+        "after_count": after,
         "difference_pct": _percent(change.difference.ratio),
         "low_pct": _percent(change.difference.low),
         "high_pct": _percent(change.difference.high),

@@ -34,6 +34,7 @@ from framehouse.metrics.rollups import ATTEMPTS, ROLLUPS
 from framehouse.metrics.sentences import Finding, sentence
 from framehouse.warehouse import Session, Warehouse
 from framehouse.windows import Window
+from framehouse.zones import zone
 
 #: What is compared unless something else is asked for: what a unit of work takes, of those that every side tells.
 QUANTITIES = ("wall_seconds_per_segment", "gpu_seconds_per_segment", "output_mb_per_segment")
@@ -74,10 +75,7 @@ class Compared:
     @property
     def is_better(self) -> bool | None:
         """Whether the second is the better one, as far as it differs; None where neither way is."""
-        better, ratio = compared(self.quantity).better, self.difference.ratio
-        if ratio is None or better is Better.NEITHER:
-            return None
-        return (ratio < 1) is (better is Better.LOWER)
+        return _is_better(self.quantity, self.difference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +139,20 @@ def compare(
         for one, other in pairs
     ]
     return Comparison(tuple(found), tuple(sentences), rests_on, level, jumps)
+
+
+def change_told(workflow: str, quantity: str, change: Change, zone_name: str) -> str:
+    """A jump in one sentence, with its day in a zone."""
+    day = change.at.astimezone(zone(zone_name))
+    told = Finding(quantity, change.difference, _is_better(quantity, change.difference))
+    return sentence("before", f"{workflow} from {day:%Y-%m-%d} on", [told])
+
+
+def _is_better(quantity: str, difference: Difference) -> bool | None:
+    better, ratio = compared(quantity).better, difference.ratio
+    if ratio is None or better is Better.NEITHER:
+        return None
+    return (ratio < 1) is (better is Better.LOWER)
 
 
 def _scores_of_all(session: Session, sides: Sequence[Side]) -> list[str]:

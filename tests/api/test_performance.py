@@ -1,5 +1,6 @@
 """Comparisons, trends and rankings over HTTP: what they say, what they rest on, and what cannot be asked."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -87,6 +88,11 @@ def test_one_workflow_and_the_period_before(studio: httpx.Client) -> None:
     [difference] = told["differences"]
     assert difference["low_pct"] < 33.4 < difference["high_pct"]
     [change] = told["changes"]
+    day = change["at"][:10]
+    assert re.fullmatch(
+        rf"a from {day} on is \d+ % slower than before \(\d+-\d+ %, n = \d+\)\.", change["sentence"]
+    )
+    assert change["before_count"] > 0 < change["after_count"]
     assert change["at"] == "2026-03-12T00:00:00Z"
     assert change["difference_pct"] == pytest.approx(difference["difference_pct"])
     assert told["provenance"]["count"] == 160
