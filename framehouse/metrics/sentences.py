@@ -23,7 +23,7 @@ def sentence(first: str, second: str, findings: Sequence[Finding]) -> str:
     known = [finding for finding in findings if finding.difference.ratio is not None]
     if not known:
         reasons = {finding.difference.reason for finding in findings}
-        why = next((words for reason, words in _NOT_COMPARED.items() if reason in reasons), _NOTHING)
+        why = next(words for reason, words in _NOT_COMPARED.items() if reason in reasons)
         return f"{first} and {second} {why}, so they cannot be compared."
     clear = [finding for finding in known if finding.difference.is_clear]
     if not clear:
@@ -41,10 +41,10 @@ def sentence(first: str, second: str, findings: Sequence[Finding]) -> str:
     return f"{words}."
 
 
-_NOTHING = "have done nothing alike"
 #: The reason that says most comes first.
 _NOT_COMPARED = {
     Unclear.OTHER_WORK: "did work of other sizes",
+    Unclear.NOTHING_ALIKE: "have done nothing alike",
     Unclear.TOO_FEW_SAMPLES: "have too few samples",
     Unclear.NOT_POSITIVE: "have values of 0 and below",
 }
