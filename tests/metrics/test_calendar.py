@@ -253,7 +253,8 @@ def test_the_server_reads_every_zone_as_python_does(server: TestServer) -> None:
         names = accepted(available_timezones() | known | abbreviations)
         assert {name.upper() for name in names} & abbreviations <= {"UTC", "GMT"}
         assert set(names) >= {name for name in available_timezones() if "/" in name}
-        times = [datetime(year, month, 15, 12, tzinfo=UTC) for year in range(2011, 2031) for month in (1, 7)]
+        # Of the past alone: of years to come two editions of the zones' database may say different things.
+        times = [datetime(year, month, 15, 12, tzinfo=UTC) for year in range(2011, 2024) for month in (1, 7)]
         for name in set(names) & known:
             local = connection.execute("select timezone(%s, t) from unnest(%s) as t", [name, times])
             expected = [at.astimezone(ZoneInfo(name)).replace(tzinfo=None) for at in times]
