@@ -19,9 +19,11 @@ from framehouse.student import t_quantile, t_tails
 #: From so many strata on their own scatter says how sure their mean is, also where attempts within one are alike.
 MANY_STRATA = 12
 #: As many degrees of freedom speak for days being alike, before any are seen: of few days nobody can tell.
-_ALIKE_DAYS = 4
+_ALIKE_DAYS = 6
 #: An interval of more than a factor of a thousand either way says nothing.
 WIDEST = math.log(1000)
+#: Of fewer attempts on either side, values that are all the same may be so by rounding, or by chance.
+_FEWEST_SAME = 10
 #: Differences below one percent are no reason to do anything, however surely they are there.
 SMALLEST = 0.01
 LEVEL = 0.95
@@ -139,6 +141,8 @@ def effect(first: Sequence[Strata], second: Sequence[Strata]) -> Effect | NoEffe
         degrees = min(degrees, _ALIKE_DAYS + seen)
     counts = _of(compared, 0), _of(compared, 1)
     left_out = totals[0] - counts[0], totals[1] - counts[1]
+    if variance == 0 and min(counts) < _FEWEST_SAME:
+        return NoEffect(Unclear.TOO_FEW_SAMPLES, totals)
     if t_quantile(1 - (1 - LEVEL) / 2, degrees) * math.sqrt(variance) > WIDEST:
         return NoEffect(Unclear.TOO_FEW_SAMPLES, totals)
     return Effect(compared.mean, variance, degrees, counts, left_out, len(compared.keys))
@@ -177,8 +181,8 @@ def _told(one: Effect | NoEffect, error: float, smallest: float) -> Difference:
     if isinstance(one, NoEffect):
         return Difference(None, left_out=one.left_out, reason=one.reason)
     reach = t_quantile(1 - error / 2, one.degrees) * math.sqrt(one.variance)
-    reach = min(reach, WIDEST)
-    is_clear = one.chance <= error and abs(one.mean) >= math.log1p(smallest)
+    is_clear = abs(one.mean) > max(reach, math.log1p(smallest))
+    reach = min(reach, abs(one.mean) + WIDEST)  # of which there are numbers
     return Difference(
         math.exp(one.mean), math.exp(one.mean - reach), math.exp(one.mean + reach),
         one.counts, one.left_out, one.strata_count, is_clear,

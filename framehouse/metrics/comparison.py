@@ -44,8 +44,9 @@ _STRATA = (("tier", "worker"), ("tier",))
 _ENOUGH = 0.5
 #: Of a side's values, that may be 0 or below and so be left out.
 _NOT_POSITIVE = 0.01
-#: By less than this (ln) the sizes of two sides' work may differ; and by less than so many standard errors.
-_SAME_SIZE, _SAME_SIZE_ERRORS = 0.02, 3.0
+#: By less than this the sizes of two sides' work may differ: the mean (ln), and the squared coefficient of variation.
+#: What a unit takes then differs by no more than a percent for that, whatever it costs to begin.
+_SAME_SIZE, _SAME_SPREAD = 0.01, 0.02
 MOST_SIDES = 12
 MOST_SCORES = 6
 
@@ -230,18 +231,26 @@ class _Reading:
         except NoAnswerError:
             if not told:
                 raise
-            return NoEffect(Unclear.OTHER_WORK, (0, 0)), options[0]
+            return NoEffect(Unclear.OTHER_WORK, (0, 0)), ()
         if any(one.nonpositive_count > _NOT_POSITIVE * one.count for one in both):
             return NoEffect(Unclear.NOT_POSITIVE, (both[0].count, both[1].count)), ()
+
+        def by(strata: tuple[str, ...]) -> Effect | NoEffect:
+            kept = [options[0].index(dimension) for dimension in strata]
+            return effect(*(_cut(one, kept) for one in both))
+
         found = []
         for strata in options:
-            kept = [options[0].index(dimension) for dimension in strata]
-            found.append((effect(*(_cut(one, kept) for one in both)), strata))
+            found.append((by(strata), strata))
             if _alike(found[-1][0]) >= _ENOUGH:
                 return found[-1]
         best, strata = max(found, key=lambda one: _alike(one[0]))
-        if told and isinstance(best, NoEffect) and best.reason is Unclear.NOTHING_ALIKE:
-            best = replace(best, reason=Unclear.OTHER_WORK)
+        if isinstance(best, NoEffect):
+            best, strata = found[-1]  # has the most in common
+        if isinstance(best, NoEffect) and best.reason is Unclear.NOTHING_ALIKE and told:
+            coarser = by(tuple(d for d in strata if d not in told))
+            if not isinstance(coarser, NoEffect) or coarser.reason is not Unclear.NOTHING_ALIKE:
+                best = replace(best, reason=Unclear.OTHER_WORK)
         return best, strata
 
     def sizes(self, first: Side, second: Side) -> tuple[str, ...]:
@@ -287,9 +296,14 @@ class _Reading:
     def changes(self, quantity: str, side: Side, zone_name: str | None) -> list[Change]:
         """The jumps of a side's days; of work of one size, where that is what changed."""
         found = changes(self.days(quantity, side, ("tier",), zone_name).days)
-        if any(self.sizes(*_around(side, change.at)) for change in found):
+        if compared(quantity).source is not ATTEMPTS:
+            return found
+        if not any(self.sizes(*_around(side, change.at)) for change in found):
+            return found
+        try:
             return changes(self.days(quantity, side, ("tier", *SIZES), zone_name).days)
-        return found
+        except NoAnswerError:
+            return []  # nobody can tell any more whether it was the work that changed
 
     def rests_on(self, sides: Sequence[Side]) -> Provenance:
         """How many attempts the sides have; and all that was read."""
@@ -308,10 +322,9 @@ def _coarser(key: Hashable, kept: Sequence[int]) -> Hashable:
 
 
 def _differ(one: Size, other: Size) -> bool:
-    """Whether work is of another size, by more than chance."""
+    """Whether work is of other sizes, so that what a unit takes may differ for that alone."""
     apart = abs(math.log(other.mean / one.mean))
-    error = sum(size.variance / size.count / size.mean**2 for size in (one, other))
-    return apart > max(_SAME_SIZE, _SAME_SIZE_ERRORS * math.sqrt(error))
+    return apart > _SAME_SIZE or abs(other.spread - one.spread) > _SAME_SPREAD
 
 
 def _are_kept(strata: tuple[str, ...], quantity: str) -> bool:

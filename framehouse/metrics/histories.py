@@ -20,7 +20,7 @@ from framehouse.windows import Grain, Window
 COMPARED = tuple(quantity.name for quantity in QUANTITIES if quantity.is_logged)
 
 
-#: Attempts by the size of their work too, in steps of 5 %. No rollup keeps that: it is read from raw rows, and only
+#: Attempts by the size of their work too, in steps of 2 %. No rollup keeps that: it is read from raw rows, and only
 #: where the sizes of two sides differ.
 _SIZED = Source(
     name="attempts_by_size",
@@ -29,7 +29,7 @@ _SIZED = Source(
     dimensions={**ATTEMPTS.dimensions, "segments": "segments_step", "frames": "frames_step"},
     parts=ATTEMPTS.parts,
     marks=ATTEMPTS.marks,
-    unnested="(select round(20 * ln(nullif(segment_count, 0))), round(20 * ln(nullif(frame_count, 0))))"
+    unnested="(select round(50 * ln(nullif(segment_count, 0))), round(50 * ln(nullif(frame_count, 0))))"
     " as sizes (segments_step, frames_step)",
 )
 #: What the size of an attempt's work is told by, and the quantity that counts it.
@@ -43,6 +43,11 @@ class Size:
     count: int
     mean: float
     variance: float
+
+    @property
+    def spread(self) -> float:
+        """The squared coefficient of variation."""
+        return self.variance / self.mean**2
 
 
 @dataclass(slots=True)

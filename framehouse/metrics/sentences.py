@@ -28,7 +28,7 @@ def sentence(first: str, second: str, findings: Sequence[Finding]) -> str:
     clear = [finding for finding in known if finding.difference.is_clear]
     if not clear:
         count = max(sum(finding.difference.counts) for finding in known)
-        return f"No clear difference between {first} and {second} (n = {count:,})."
+        return f"No clear difference between {first} and {second} (n = {count:,}).{_but(findings)}"
     # What speaks for one side together, then what speaks for the other.
     side = clear[0].is_better
     clear = sorted(clear, key=lambda finding: (finding.is_better is not side, finding.is_better is not None))
@@ -38,7 +38,14 @@ def sentence(first: str, second: str, findings: Sequence[Finding]) -> str:
         is_against = {side, finding.is_better} == {True, False} and finding.is_better is not before.is_better
         joint = " but" if is_against else " and"
         words += f"{joint} {phrase} {interval}"
-    return f"{words}."
+    return f"{words}.{_but(findings)}"
+
+
+def _but(findings: Sequence[Finding]) -> str:
+    """That the work itself was not compared, where something else was."""
+    if any(finding.difference.reason is Unclear.OTHER_WORK for finding in findings):
+        return " They did work of other sizes, so what it takes cannot be compared."
+    return ""
 
 
 #: The reason that says most comes first.

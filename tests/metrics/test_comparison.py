@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import psycopg
 import pytest
 
 import framehouse
@@ -44,7 +45,7 @@ def month(server: TestServer) -> Iterator[Warehouse]:
                 name = "production" if is_long else "draft"
                 size = slower * tier[name] * worker[on]
                 size *= 4 / 3 if workflow == "c" and day >= 20 else 1
-                segments = int(rng.integers(1, 5))
+                segments = 1 + (n // 4 + day) % 4
                 events.append(event(
                     workflow=workflow, tier=name, worker=on, segment_count=segments,
                     finished_at=(FIRST + timedelta(days=day, minutes=20 * n + 5)).isoformat(),
@@ -175,26 +176,33 @@ def test_what_cannot_be_compared_is_said(month: Warehouse) -> None:
 
 @pytest.fixture(scope="module")
 def sizes(server: TestServer) -> Iterator[Warehouse]:
-    """A minute and a second for each frame: `mix` had short jobs for ten days and then long ones, `short` and `long`
-    had one length each, `both` and `slow` had many of either in other proportions; slow takes a fifth more."""
+    """A minute and a second for each frame: `mix` had short jobs for ten days and then long ones, `short`, `long` and
+    `even` had one length each, `both` and `slow` had many of either in other proportions, `half` as many of both, which
+    makes the mean of `even`; slow takes a fifth more. `once` ran a single time, elsewhere."""
     rng = np.random.default_rng(12)
 
     def frames(workflow: str, day: int, n: int) -> int:
         if workflow in {"both", "slow"}:
             return 10 if (n % 4 == 0) is (workflow == "both") else 100
-        return {"short": 10, "long": 100}.get(workflow, 10 if day < 10 else 100)
+        if workflow == "half":
+            return 10 if n % 2 else 100
+        return {"short": 10, "long": 100, "even": 55}.get(workflow, 10 if day < 10 else 100)
 
     events = []
     for day in range(20):
-        for workflow in ("mix", "short", "long", "both", "slow"):
+        for workflow in ("mix", "short", "long", "even", "both", "slow", "half"):
             for n in range(12):
                 count = frames(workflow, day, n)
                 seconds = (60 + count) * (1.2 if workflow == "slow" else 1) * rng.lognormal(0, 0.1)
                 at = FIRST + timedelta(days=day, minutes=20 * n + 5)
                 events.append(event(
                     workflow=workflow, segment_count=1, frame_count=count, wall_seconds=float(seconds),
-                    finished_at=at.isoformat(),
+                    finished_at=at.isoformat(), quality_scores={"likeness": float(rng.uniform(0.7, 0.8))},
                 ))  # fmt: skip
+    events.append(event(
+        workflow="once", segment_count=1, frame_count=10, wall_seconds=70.0, worker="another",
+        finished_at=FIRST.isoformat(),
+    ))  # fmt: skip
     url = server.create(template=server.template)
     with Warehouse(url) as warehouse:
         store(warehouse, events)
@@ -214,7 +222,10 @@ def test_other_work_is_neither_slower_nor_faster(sizes: Warehouse) -> None:
         Side("before", Window(FIRST, middle), {"workflow": "mix"}),
         Side("after", Window(middle, TWENTY.end), {"workflow": "mix"}),
     ]
-    for sides in (periods, [workflow("short", TWENTY), workflow("long", TWENTY)]):
+    for sides in (
+        periods,
+        *([workflow(a, TWENTY), workflow(b, TWENTY)] for a, b in (("short", "long"), ("even", "half"))),
+    ):
         found = compare(sizes, sides, quantities=PER_UNIT)
         assert [one.difference.reason for one in found.compared] == [Unclear.OTHER_WORK] * 2
         assert "other sizes, so they cannot be compared" in found.sentences[0]
@@ -222,6 +233,41 @@ def test_other_work_is_neither_slower_nor_faster(sizes: Warehouse) -> None:
         assert "frames" in found.provenance.why_raw
     for quantity in PER_UNIT:
         assert changes_of(sizes, quantity, window=TWENTY, where={"workflow": "mix"})[0] == []
+
+
+def test_scores_are_compared_whatever_the_size(sizes: Warehouse) -> None:
+    found = compare(sizes, [workflow("short", TWENTY), workflow("long", TWENTY)])
+    [told] = found.sentences
+    assert told == (
+        "No clear difference between short and long (n = 480)."
+        " They did work of other sizes, so what it takes cannot be compared."
+    )
+
+
+def test_a_single_attempt_is_too_few_and_not_unlike(sizes: Warehouse) -> None:
+    found = compare(sizes, [workflow("short", TWENTY), workflow("once", TWENTY)], quantities=PER_UNIT)
+    assert {one.difference.reason for one in found.compared} == {Unclear.TOO_FEW_SAMPLES}
+    unknown = compare(sizes, [workflow("both", TWENTY), workflow("half", TWENTY)], quantities=["output_mb"])
+    assert unknown.compared[0].difference.reason is Unclear.NOTHING_ALIKE, "nobody said it"
+
+
+def test_where_raw_rows_are_gone_the_rest_is_told(sizes: Warehouse) -> None:
+    """Whether jobs of one size changed is in no rollup."""
+    middle = FIRST + timedelta(days=10)
+    sides = [
+        Side("before", Window(FIRST, middle), {"workflow": "mix"}),
+        Side("after", Window(middle, TWENTY.end), {"workflow": "mix"}),
+    ]
+    with psycopg.connect(sizes.url, autocommit=True) as connection:
+        connection.execute("update ops.retention set raw_from = %s", [TWENTY.end])
+        try:
+            found = compare(sizes, sides, history=TWENTY)
+        finally:
+            connection.execute("update ops.retention set raw_from = '-infinity'")
+    by_quantity = {one.quantity: one.difference for one in found.compared}
+    assert by_quantity[PER_UNIT[0]].reason is Unclear.OTHER_WORK
+    assert by_quantity["likeness_score"].ratio == pytest.approx(1, abs=0.02)
+    assert not any(found.changes.values())
 
 
 def test_what_is_of_one_size_is_compared(sizes: Warehouse) -> None:
