@@ -115,6 +115,7 @@ def compare(
         dated = quantities if quantities is not None else reading.usual(sides)
         if quantities is None:
             quantities = [*dated, *_scores_of_all(session, sides)]
+        reading.will_ask(quantities)
         asked = [(quantity, *pair) for quantity in quantities for pair in pairs]
         effects = [reading.effect(*one) for one in asked]
         jumps = {}
@@ -203,9 +204,14 @@ class _Reading:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._asked: tuple[str, ...] = ()
         self._days: dict[tuple[str, str, tuple[str, ...]], History] = {}
         self._sizes: dict[tuple[str, tuple[str, ...]], Mapping[Hashable, Mapping[str, Size]]] = {}
         self.told: list[Provenance] = []
+
+    def will_ask(self, quantities: Sequence[str]) -> None:
+        """Which quantities are going to be asked for, so that those of attempts are read together."""
+        self._asked = tuple(name for name in quantities if compared(name).source is ATTEMPTS)
 
     def usual(self, sides: Sequence[Side]) -> tuple[str, ...]:
         """What a unit of work takes, by segments if every side tells them."""
@@ -276,21 +282,23 @@ class _Reading:
     ) -> History:
         """A side's days, cut by strata. Raises QueryError for a side of several workflows."""
         if (quantity, side.label, strata) not in self._days:
+            together = self._asked if compared(quantity).source is ATTEMPTS else ()
             found, told = histories(
                 self._session,
-                quantity,
+                list(dict.fromkeys((quantity, *together))),  # rows are read once for all of them
                 window=side.window,
                 by="workflow",
                 strata=strata,
                 zone_name=zone_name,
                 where=side.where,
             )
-            if len(found) > 1:
-                raise QueryError(
-                    f"{side.label!r} is of several workflows", hint="name one workflow for each side"
-                )
-            self._days[quantity, side.label, strata] = next(iter(found.values()), History())
             self.told.append(told)
+            for name, groups in found.items():
+                if len(groups) > 1:
+                    raise QueryError(
+                        f"{side.label!r} is of several workflows", hint="name one workflow for each side"
+                    )
+                self._days[name, side.label, strata] = next(iter(groups.values()), History())
         return self._days[quantity, side.label, strata]
 
     def changes(self, quantity: str, side: Side, zone_name: str | None) -> list[Change]:

@@ -84,19 +84,24 @@ def compared(name: str) -> Metric:
 
 def histories(
     session: Session,
-    quantity: str,
+    quantities: Sequence[str],
     *,
     window: Window,
     by: str,
     strata: Sequence[str],
     zone_name: str | None = None,
     where: Mapping[str, Filter] | None = None,
-) -> tuple[dict[str | None, History], Provenance]:
-    """The days of each group (each value of the dimension `by`), stratified by other dimensions, in order.
+) -> tuple[dict[str, dict[str | None, History]], Provenance]:
+    """The days of each group (each value of the dimension `by`), stratified by other dimensions, in order; of several
+    quantities of attempts at once, or of one score or stage.
 
     Raises QueryError for a quantity or dimension that cannot be had.
     """
-    rows, provenance = _read(session, quantity, window, (by, *strata), where, Grain.DAY, zone_name)
+    read, provenance = _read(session, quantities, window, (by, *strata), where, Grain.DAY, zone_name)
+    return {quantity: _by_group(rows) for quantity, rows in read.items()}, provenance
+
+
+def _by_group(rows: Sequence["_Row"]) -> dict[str | None, History]:
     found: dict[str | None, History] = {}
     days: dict[str | None, dict[datetime, dict[Hashable, LogSums]]] = {}
     for (start, named, *key), count, sums in rows:
@@ -109,7 +114,7 @@ def histories(
             days.setdefault(group, {}).setdefault(start, {})[tuple(key)] = sums
     for group, of_group in days.items():
         found[group].days = [Day(start, of_group[start]) for start in sorted(of_group)]
-    return found, provenance
+    return found
 
 
 def totals(
@@ -122,9 +127,9 @@ def totals(
     where: Mapping[str, Filter] | None = None,
 ) -> tuple[dict[str, dict[Hashable, LogSums]], Provenance]:
     """Each group's strata over the whole window; groups without a name are left out."""
-    rows, provenance = _read(session, quantity, window, (by, *strata), where)
+    read, provenance = _read(session, [quantity], window, (by, *strata), where)
     found: dict[str, dict[Hashable, LogSums]] = {}
-    for (group, *key), _, sums in rows:
+    for (group, *key), _, sums in read[quantity]:
         if group is not None and sums is not None:
             found.setdefault(str(group), {})[tuple(key)] = sums
     return found, provenance
@@ -150,32 +155,43 @@ def sizes(
     return found, provenance(answer, ATTEMPTS)
 
 
+#: A key, how many values there are, and the sums of those that have a logarithm (None: none has).
+_Row = tuple[Key, int, LogSums | None]
+
+
 def _read(
     session: Session,
-    quantity: str,
+    quantities: Sequence[str],
     window: Window,
     by: Sequence[str],
     where: Mapping[str, Filter] | None,
     grain: Grain | None = None,
     zone_name: str | None = None,
-) -> tuple[list[tuple[Key, int, LogSums | None]], Provenance]:
-    """For each key how many values there are, and the sums of those that have a logarithm (None: none has)."""
-    of = compared(quantity)
-    assert of.quantity is not None
-    source = _SIZED if SIZES.keys() & set(by) else of.source
-    parts = [f"{of.quantity.name}_{kind}" for kind in ("count", "ln_count", "ln_sum", "ln_sumsq")]
+) -> tuple[dict[str, list[_Row]], Provenance]:
+    """The rows of each quantity, in one answer. All are of one source, and of scores and stages there is one."""
+    first = compared(quantities[0])
+    source = _SIZED if SIZES.keys() & set(by) else first.source
+    parts = {
+        name: [f"{of.name}_{kind}" for kind in ("count", "ln_count", "ln_sum", "ln_sumsq")]
+        for name in quantities
+        if (of := compared(name).quantity)
+    }
     answer = read_parts(
         session,
         source,
-        [*parts, *parts_told(of.source)],
+        [*(part for own in parts.values() for part in own), *parts_told(source)],
         window=window,
         by=by,
         grain=grain,
         zone_name=zone_name,
-        where={**(where or {}), **dict(of.where)},
+        where={**(where or {}), **dict(first.where)},
     )
-    rows = []
+    found: dict[str, list[_Row]] = {name: [] for name in parts}
     for key, values in answer.values.items():
-        count, logged, total, squares = (number(values[part]) or 0.0 for part in parts)
-        rows.append((key, int(count), LogSums(int(logged), total, squares) if logged else None))
-    return rows, provenance(answer, source)
+        for name, own in parts.items():
+            count, logged, total, squares = (number(values[part]) or 0.0 for part in own)
+            if count:
+                found[name].append(
+                    (key, int(count), LogSums(int(logged), total, squares) if logged else None)
+                )
+    return found, provenance(answer, source)
