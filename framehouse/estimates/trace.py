@@ -1,0 +1,231 @@
+"""Attempts read from any file of them: the contract's events, or a table with other columns."""
+
+import ast
+import gzip
+import json
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from framehouse.errors import ConfigError, ContractError
+from framehouse.estimates.backtest import Attempt
+from framehouse.estimates.forecast import Array
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: What the contract's events say of the work.
+CONTRACT_WORKS: Mapping[str, str] = {
+    "segments": "segment_count",
+    "frames": "frame_count",
+    "megapixel_frames": "frame_count * width * height / 1000000",
+    "input_seconds": "input.duration_seconds",
+}
+_OPERATORS: Mapping[type[ast.operator], Callable[[Array, Array], Array]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns mean what. `cost` and `works` are arithmetic over columns: `20 * batch_size / it_per_s`.
+
+    keys      name a workflow and tier together
+    order_by  the time that attempts became known; None: as they stand in the file
+    """
+
+    keys: Sequence[str] = ("workflow", "tier")
+    worker: str | None = "worker"
+    order_by: str | None = "finished_at"
+    cost: str = "wall_seconds"
+    works: Mapping[str, str] = field(default_factory=lambda: CONTRACT_WORKS)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Attempts in their order, and how many rows were left out because they did not succeed or have no cost."""
+
+    attempts: list[Attempt]
+    unsuccessful_count: int
+    costless_count: int
+
+
+def read_trace(path: Path, columns: Columns, shuffled_by: int | None = None) -> Trace:
+    """The succeeded attempts of a CSV, NDJSON, JSON (each also as .gz) or Parquet file, in the order of their time, or
+    in a random one by a seed.
+
+    Columns that `columns` names must be there, but for the contract's own tier, worker, time and amounts of work.
+    Raises ConfigError for a file that cannot be read, ContractError for columns that are missing or no numbers.
+    """
+    table = _table(path)
+    rows = _Rows(path, table)
+    names = [name for name in columns.keys if name in rows or columns.keys != Columns().keys]
+    keys = [
+        "|".join(parts) for parts in zip(*(rows.texts(name) for name in names or columns.keys), strict=True)
+    ]
+    is_default = columns.worker == "worker" and "worker" not in rows
+    workers = [None] * len(keys) if columns.worker is None or is_default else rows.texts(columns.worker, None)
+    costs = rows.numbers(columns.cost)
+    works = {
+        name: rows.numbers(said)
+        for name, said in columns.works.items()
+        if columns.works is not CONTRACT_WORKS or rows.has_all(said)
+    }
+    succeeded = (
+        np.array([text == "succeeded" for text in rows.texts("outcome")])
+        if "outcome" in rows
+        else np.ones(len(keys), bool)
+    )
+    known = np.isfinite(costs) & (costs >= 0)
+    order = np.flatnonzero(succeeded & known)
+    if shuffled_by is not None:
+        order = np.random.default_rng(shuffled_by).permutation(order)
+    elif columns.order_by is not None and (columns.order_by in rows or columns.order_by != "finished_at"):
+        times = rows.times(columns.order_by)
+        order = order[np.argsort(times[order], kind="stable")]
+    attempts = [
+        Attempt(
+            keys[index],
+            float(costs[index]),
+            {name: float(found[index]) for name, found in works.items() if found[index] > 0},
+            workers[index],
+        )
+        for index in order
+    ]
+    return Trace(attempts, int((~succeeded).sum()), int((succeeded & ~known).sum()))
+
+
+class _Rows:
+    """Columns of a table by name, as texts, numbers or times."""
+
+    def __init__(self, path: Path, table: "pa.Table") -> None:
+        self._path = path
+        self._table = table
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._table.column_names
+
+    def texts(self, name: str, missing: str | None = "") -> list[Any]:
+        return [
+            missing if value is None or value == "" else str(value)
+            for value in self._column(name).to_pylist()
+        ]
+
+    def times(self, name: str) -> np.ndarray[Any, Any]:
+        column = self._column(name)
+        if column.null_count:
+            raise ContractError(
+                f"{self._path}: {column.null_count:,} rows have no {name}",
+                hint="order them otherwise: --order file or --order random",
+            )
+        found: np.ndarray[Any, Any] = column.to_numpy()
+        return found.astype(str) if found.dtype == object else found
+
+    def has_all(self, expression: str) -> bool:
+        return all(name in self for name in _names(_parsed(expression)))
+
+    def numbers(self, expression: str) -> Array:
+        """Arithmetic over columns; NaN where a part is missing."""
+        with np.errstate(all="ignore"):
+            found = self._evaluate(_parsed(expression), expression)
+        return np.broadcast_to(found, (len(self._table),))
+
+    def _evaluate(self, node: ast.expr, whole: str) -> Array:
+        match node:
+            case ast.Constant(value=float() | int() as number):
+                return np.array(float(number))
+            case ast.Name() | ast.Attribute():
+                return self._number(ast.unparse(node))
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return -self._evaluate(operand, whole)
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+                return _OPERATORS[type(op)](self._evaluate(left, whole), self._evaluate(right, whole))
+            case _:
+                raise ConfigError(
+                    f"{whole!r} is no arithmetic over columns",
+                    hint="columns, numbers, + - * / and parentheses, as in '20 * batch_size / it_per_s'",
+                )
+
+    def _number(self, name: str) -> Array:
+        import pyarrow as pa  # noqa: PLC0415 - heavy
+        import pyarrow.compute as pc  # noqa: PLC0415
+
+        column = self._column(name)
+        try:
+            if pa.types.is_string(column.type):
+                column = pc.if_else(pc.equal(column, ""), None, column)
+            found: Array = column.cast(pa.float64()).to_numpy()
+        except pa.ArrowInvalid as error:
+            raise ContractError(
+                f"{self._path}: column {name!r} holds no numbers: {error}",
+                hint="name a column of numbers, or arithmetic over such columns",
+            ) from None
+        return found
+
+    def _column(self, name: str) -> Any:
+        if name not in self:
+            raise ContractError(
+                f"{self._path} has no column {name!r}",
+                hint=f"it has {', '.join(self._table.column_names[:40])}",
+            )
+        return self._table.column(name)
+
+
+def _names(node: ast.expr) -> list[str]:
+    if isinstance(node, ast.Name | ast.Attribute):
+        return [ast.unparse(node)]
+    return [
+        name for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr) for name in _names(child)
+    ]
+
+
+def _parsed(expression: str) -> ast.expr:
+    try:
+        return ast.parse(expression, mode="eval").body
+    except SyntaxError:
+        raise ConfigError(
+            f"{expression!r} is no arithmetic over columns", hint="as in '20 * batch_size / it_per_s'"
+        ) from None
+
+
+def _table(path: Path) -> "pa.Table":
+    """All of a file, nested fields by dotted names."""
+    import pyarrow as pa  # noqa: PLC0415 - heavy
+    import pyarrow.csv  # noqa: PLC0415
+    import pyarrow.parquet  # noqa: PLC0415
+
+    kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    try:
+        if kind == "parquet":
+            table = pa.parquet.read_table(path)
+        elif kind == "csv":
+            table = pa.csv.read_csv(path)
+        elif kind in {"ndjson", "jsonl", "json"}:
+            table = pa.Table.from_pylist(_records(path))
+        else:
+            raise ConfigError(
+                f"{path} is no kind of file that can be read",
+                hint="give .csv, .ndjson, .jsonl, .json (each also as .gz) or .parquet",
+            )
+    except (OSError, EOFError, pa.ArrowException, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    while any(pa.types.is_struct(column.type) for column in table.schema):
+        table = table.flatten()
+    return table
+
+
+def _records(path: Path) -> list[Any]:
+    opened = gzip.open if path.name.lower().endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8-sig") as file:
+        text = file.read()
+    if text.lstrip().startswith("["):
+        found: list[Any] = json.loads(text)
+        return found
+    return [json.loads(line) for line in text.splitlines() if line.strip()]

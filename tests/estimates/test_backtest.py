@@ -1,0 +1,168 @@
+"""Replaying files of attempts: what is read, what is refused, and how good forecasts are on real ones."""
+
+import csv
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from click.testing import CliRunner, Result
+
+from framehouse.cli.main import cli
+from framehouse.estimates.backtest import Attempt, backtest, pinball
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+STABLE_DIFFUSION = (
+    "sd_benchmark_2023.csv.gz", "--key", "gpu,batch_size", "--time", "ts", "--cost", "20 * batch_size / it_per_s",
+)  # fmt: skip
+X264 = ("x264_hardware_runs.csv.gz", "--key", "video,configurationID", "--order", "random", "--cost", "etime")
+
+
+def asked(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["backtest", *map(str, arguments)])
+
+
+def figures(*arguments: object) -> dict[str, Any]:
+    done = asked(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("trace", [STABLE_DIFFUSION, X264], ids=["stable diffusion", "x264"])
+def test_forecasts_of_real_attempts_beat_means_and_hold(trace: tuple[str, ...]) -> None:
+    if not (DATA / trace[0]).exists():
+        pytest.skip(f"there is no {trace[0]} here")
+    found = figures(DATA / trace[0], *trace[1:])
+    ours, mean, weighted, median = found["scores"]
+    assert [one["name"] for one in found["scores"]] == ["framehouse", "mean", "weighted mean", "median"]
+    for other in (mean, weighted, median):
+        assert ours["mdape_ratio"] < other["mdape_ratio"]
+        assert ours["p90_loss"] < other["p90_loss"]
+    assert 0.78 <= ours["coverage_ratio"] <= 0.82
+    assert found["answered_ratio"] > 0.95
+
+
+@pytest.fixture
+def rows() -> list[dict[str, Any]]:
+    rng = np.random.default_rng(1)
+    return [
+        {
+            "workflow": "portrait", "tier": ("draft", "")[n % 2], "worker": f"gpu-{n % 3}", "outcome": "succeeded",
+            "finished_at": f"2026-03-{1 + n // 10:02}T{n % 10:02}:00:00Z", "segment_count": 1 + n % 4,
+            "wall_seconds": round(float((1 + n % 4) * rng.lognormal(3, 0.1)), 3),
+        }
+        for n in range(200)
+    ]  # fmt: skip
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """The rows in a file of the kind that its name says."""
+    kind = path.name.removesuffix(".gz").rpartition(".")[2]
+    if kind == "parquet":
+        pa.parquet.write_table(pa.Table.from_pylist(rows), path)
+        return path
+    with gzip.open(path, "wt") if path.name.endswith(".gz") else path.open("w") as file:
+        if kind == "csv":
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+        elif kind == "json":
+            json.dump(rows, file)
+        else:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.ndjson", "a.jsonl.gz", "a.json", "a.parquet"])
+def test_every_kind_of_file_says_the_same(tmp_path: Path, rows: list[dict[str, Any]], name: str) -> None:
+    found = figures(write(tmp_path / name, rows))
+    assert found == figures(write(tmp_path / "same.ndjson", rows))
+    assert (found["attempt_count"], found["answered_count"]) == (200, 198)
+    assert found["scores"][0]["mdape_ratio"] < 0.1
+
+
+def test_nested_fields_of_events_are_work(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    events = []
+    for n in range(100):
+        seconds = float(rng.uniform(5, 500))
+        events.append({
+            "workflow": "proxy", "tier": None, "outcome": "succeeded", "finished_at": f"2026-03-01T00:00:{n:02}Z",
+            "input": {"duration_seconds": seconds}, "wall_seconds": seconds / 10 * rng.lognormal(0, 0.05),
+        })  # fmt: skip
+    found = figures(write(tmp_path / "events.ndjson", events[:60]))
+    assert found["scores"][0]["mdape_ratio"] < 0.1 < found["scores"][1]["mdape_ratio"]
+
+
+def test_what_failed_or_has_no_cost_is_left_out_and_told(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    rows[0]["outcome"] = "failed"
+    rows[1]["wall_seconds"] = None
+    done = asked(write(tmp_path / "a.csv", rows))
+    assert done.exit_code == 0, done.output
+    assert "Left out: 1 that did not succeed and 1 without wall_seconds." in done.stdout
+    assert "198 attempts" in done.stdout
+
+
+def test_the_order_is_that_of_time_or_of_chance(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    path = write(tmp_path / "a.csv", rows)
+    backwards = write(tmp_path / "b.csv", rows[::-1])
+    assert figures(path) == figures(backwards)
+    assert figures(path, "--order", "file") == figures(path)
+    assert figures(backwards, "--order", "file") != figures(path)
+    assert figures(path, "--order", "random", "--seed", 3) == figures(path, "--order", "random", "--seed", 3)
+    assert figures(path, "--order", "random", "--seed", 3) != figures(path, "--order", "random", "--seed", 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--cost", "minutes"), "has no column 'minutes'"),
+        (("--cost", "wall_seconds +"), "no arithmetic"),
+        (("--cost", "__import__('os')"), "no arithmetic"),
+        (("--cost", "workflow"), "holds no numbers"),
+        (("--key", "scene"), "has no column 'scene'"),
+        (("--worker", "host"), "has no column 'host'"),
+        (("--time", "ended"), "has no column 'ended'"),
+        (("--work", "pixels=width"), "not NAME=EXPRESSION"),
+    ],
+)
+def test_what_cannot_be_meant_is_said(
+    tmp_path: Path, rows: list[dict[str, Any]], arguments: tuple[str, ...], told: str
+) -> None:
+    done = asked(write(tmp_path / "a.csv", rows), *arguments)
+    assert done.exit_code == 1
+    assert told in done.output
+    assert "try:" in done.output
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    torn = tmp_path / "torn.ndjson"
+    torn.write_text('{"workflow": ')
+    other = tmp_path / "a.xlsx"
+    other.write_text("")
+    empty = tmp_path / "empty.csv"
+    empty.write_text("")
+    for path in (torn, other, empty, tmp_path / "missing.csv"):
+        done = asked(path)
+        assert done.exit_code == 1, path
+        assert str(path) in done.output
+
+
+def test_the_losses_are_those_of_the_books() -> None:
+    """By hand: of 1, 2, 3 the mean is 2, and 4 is twice that."""
+    found = backtest([Attempt("a", cost, {}) for cost in (1.0, 2.0, 3.0, 4.0)])
+    _, mean, weighted, median = found.scores
+    # Forecasts 1, 1.5, 2 for 2, 3, 4: each is half of what came.
+    assert mean.mdape_ratio == pytest.approx(0.5)
+    assert mean.bias_ratio == pytest.approx(4.5 / 9 - 1)
+    # The last alone has an interval: 2 + 1.28155 * 1 of a deviation of 1.
+    assert mean.p90_loss == pytest.approx(0.9 * (4 - 3.2815515655))
+    assert mean.coverage_ratio == 0
+    assert weighted.mdape_ratio == pytest.approx((3 - 1.1) / 3)
+    assert median.p90_loss == pytest.approx(0.9 * (4 - 2.8))
+    assert pinball(0.9, 10, 12) == pytest.approx(0.2)

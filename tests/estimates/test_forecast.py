@@ -1,0 +1,189 @@
+"""Forecasts pick what did best, follow what changed, guess nothing, and say how sure they are."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from framehouse.estimates.backtest import Attempt, backtest
+from framehouse.estimates.forecast import Forecaster, Prediction, Shared
+
+Rng = np.random.Generator
+
+
+def learned(costs: Iterable[float], works: Mapping[str, float] | None = None) -> Forecaster:
+    """A forecaster that saw these costs, each of the same work."""
+    forecaster = Forecaster(Shared())
+    for cost in costs:
+        forecaster.learn(cost, works or {})
+    return forecaster
+
+
+def of(forecaster: Forecaster, worker: str | None = None, **works: float) -> Prediction:
+    found = forecaster.predict(works, worker)
+    assert found is not None
+    return found
+
+
+def test_nothing_is_guessed_without_history() -> None:
+    assert Forecaster(Shared()).predict({"segments": 3}) is None
+    for count in (1, 2):
+        told = of(learned([10.0] * count))
+        assert (told.p50, told.p10, told.p90, told.sample_count) == (pytest.approx(10), None, None, count)
+    assert of(learned([10.0] * 3)).p90 is not None
+
+
+def test_another_history_lends_its_spread_and_never_its_level() -> None:
+    shared, rng = Shared(), np.random.default_rng(1)
+    wild, new = Forecaster(shared), Forecaster(shared)
+    for cost in rng.lognormal(9, 0.8, 200):
+        wild.learn(float(cost), {})
+    assert new.predict({}) is None
+    for cost in (10.0, 10.1, 9.9):
+        new.learn(cost, {})
+    told = of(new)
+    assert told.p50 == pytest.approx(10, rel=0.02)
+    assert told.p90 is not None
+    assert told.p90 > 15, "three that are alike are no proof where others scatter"
+
+
+def test_what_is_never_measured_as_anything_is_nothing() -> None:
+    told = of(learned([0.0] * 5))
+    assert (told.mean, told.p10, told.p50, told.p90) == (0, 0, 0, 0)
+    mixed = of(learned([0.0, 10.0] * 20))
+    assert mixed.mean == pytest.approx(5, rel=0.05)
+    assert (mixed.p10, mixed.p90) == (None, None), "of half that are nothing there is no interval"
+
+
+def test_it_follows_what_changed() -> None:
+    rng = np.random.default_rng(2)
+    costs = [*rng.lognormal(math.log(100), 0.1, 200), *rng.lognormal(math.log(150), 0.1, 12)]
+    assert of(learned(map(float, costs))).p50 == pytest.approx(150, rel=0.1)
+
+
+def test_it_keeps_its_head_when_nothing_changed() -> None:
+    """One outlier moves a mean of four by a lot; the history knows that long memory did better."""
+    rng = np.random.default_rng(3)
+    costs = [float(cost) for cost in rng.lognormal(math.log(100), 0.2, 300)]
+    errors = []
+    forecaster = Forecaster(Shared())
+    for cost in costs:
+        told = forecaster.predict({})
+        if told is not None:
+            errors.append(abs(math.log(told.p50 / 100)))
+        forecaster.learn(cost, {})
+    assert np.mean(errors[100:]) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("truth", "basis"),
+    [
+        (lambda segments, frames: 3.0 * segments, "segments"),
+        (lambda segments, frames: 0.1 * frames, "frames"),
+        (lambda segments, frames: 40.0, "jobs"),
+        (lambda segments, frames: 60.0 + 2.0 * segments, "fixed_and_segments"),
+    ],
+    ids=["segments", "frames", "jobs", "fixed"],
+)
+def test_the_history_says_what_the_cost_goes_with(truth, basis) -> None:  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(4)
+    forecaster = Forecaster(Shared())
+    for _ in range(120):
+        segments, frames = float(rng.integers(1, 40)), float(rng.integers(10, 1000))
+        cost = truth(segments, frames) * rng.lognormal(0, 0.05)
+        forecaster.learn(float(cost), {"segments": segments, "frames": frames})
+    told = of(forecaster, segments=30, frames=500)
+    assert told.basis == basis
+    assert told.p50 == pytest.approx(truth(30, 500), rel=0.05)
+    assert told.mean == pytest.approx(truth(30, 500), rel=0.05)
+    if basis == "frames":
+        assert of(forecaster, segments=30).basis != "frames", "not known of this job"
+
+
+def test_workers_have_factors() -> None:
+    """That are learnt from all their work, so that a workflow's first attempt on a worker is foreseen."""
+    rng = np.random.default_rng(5)
+    shared = Shared()
+    factors = {"fast": 0.7, "usual": 1.0, "slow": 1.6}
+    known = [Forecaster(shared) for _ in range(12)]
+    for n in range(600):
+        worker = ("fast", "usual", "slow")[int(rng.integers(0, 3))]
+        place = int(rng.integers(0, 12))
+        known[place].learn(float(10 * (1 + place) * factors[worker] * rng.lognormal(0, 0.05)), {}, worker)
+        assert n >= 0
+    new = Forecaster(shared)
+    for _ in range(3):
+        new.learn(float(200 * factors["usual"] * rng.lognormal(0, 0.05)), {}, "usual")
+    assert of(new, "slow").p50 == pytest.approx(200 * 1.6, rel=0.1)
+    assert of(new, "fast").p50 == pytest.approx(200 * 0.7, rel=0.1)
+    assert of(new, "slow").worker == "factor"
+    assert of(new, "never seen").worker == "any"
+
+
+def test_a_worker_may_have_its_own_way_with_a_workflow() -> None:
+    rng = np.random.default_rng(6)
+    shared = Shared()
+    forecasters = {name: Forecaster(shared) for name in ("even", "odd")}
+    for _ in range(300):
+        name, worker = ("even", "odd")[int(rng.integers(0, 2))], ("a", "b")[int(rng.integers(0, 2))]
+        cost = 50 * (2.0 if (name, worker) == ("odd", "b") else 1.0) * rng.lognormal(0, 0.05)
+        forecasters[name].learn(float(cost), {}, worker)
+    assert of(forecasters["odd"], "b").p50 == pytest.approx(100, rel=0.1)
+    assert of(forecasters["even"], "b").p50 == pytest.approx(50, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["lognormal", "heavy", "two ways", "drifting"])
+def test_one_in_ten_lies_beyond_either_end(kind: str) -> None:
+    rng = np.random.default_rng(7)
+    found = backtest([Attempt(f"k{n % 20}", drawn(rng, kind, n), {}) for n in range(6000)])
+    ours = found.scores[0]
+    assert ours.coverage_ratio is not None
+    assert 0.78 <= ours.coverage_ratio <= 0.82
+    assert found.answered_count == 5980
+    assert found.interval_count == 5940
+
+
+def drawn(rng: Rng, kind: str, n: int) -> float:
+    """The n-th cost: scattering by a quarter, by much, about two levels, or about one that wanders."""
+    level = 100.0 * (1 + n % 20)
+    match kind:
+        case "heavy":
+            return float(level * math.exp(0.2 * rng.standard_t(2)))
+        case "two ways":
+            return float(level * rng.choice([1.0, 3.0]) * rng.lognormal(0, 0.05))
+        case "drifting":
+            return float(level * math.exp(math.sin(n / 800)) * rng.lognormal(0, 0.15))
+    return float(level * rng.lognormal(0, 0.25))
+
+
+def test_a_total_of_means_is_right() -> None:
+    rng = np.random.default_rng(8)
+    found = backtest([Attempt("a", float(rng.lognormal(3, 0.8)), {}) for _ in range(4000)])
+    ours = found.scores[0]
+    assert ours.bias_ratio == pytest.approx(0, abs=0.04), "medians would be 27 % too low"
+
+
+_costs = st.lists(st.floats(1e-6, 1e9), min_size=1, max_size=30)
+
+
+@settings(max_examples=50)
+@given(_costs, st.floats(1e-3, 1e3))
+def test_units_do_not_matter(costs: list[float], unit: float) -> None:
+    there, scaled = of(learned(costs)), of(learned(unit * cost for cost in costs))
+    assert scaled.p50 == pytest.approx(unit * there.p50, rel=1e-6)
+    assert scaled.mean == pytest.approx(unit * there.mean, rel=1e-6)
+    if there.p90 is not None and there.p10 is not None:
+        assert there.p10 <= there.p50 <= there.p90
+        assert scaled.p90 == pytest.approx(unit * there.p90, rel=1e-6)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.floats(1e-3, 1e6), min_size=2, max_size=30), st.integers(1, 29), st.data())
+def test_what_comes_later_changes_no_forecast(costs: list[float], place: int, data: st.DataObject) -> None:
+    """What an attempt is forecast to cost is known before it, whatever follows."""
+    place = min(place, len(costs) - 1)
+    other = costs[:place] + data.draw(st.permutations(costs[place:]))
+    assert learned(costs[:place]).predict({}) == learned(other[:place]).predict({})
