@@ -40,9 +40,9 @@ _JOBS = WORKS.index("jobs")
 _MEDIAN, _MEAN = 1, 3
 _STATISTICS = len(SHARES) + 1
 _NORMAL_P90 = 1.2815515655446004
-#: As many samples as this weigh as much as what all histories have in common: for the spread, and for the choice.
-_SPREAD_PRIOR, _CHOICE_PRIOR, _OWN_PRIOR = 8.0, 3.0, 4.0
-_FORGET_LOSS, _FORGET_SHARED = 0.97, 0.999
+#: As many samples as this weigh as much as what all histories have in common: for the spread, the choice, a worker.
+_SPREAD_PRIOR, _CHOICE_PRIOR, _OWN_PRIOR = 8.0, 10.0, 4.0
+_FORGET_LOSS, _FORGET_SHARED = 0.99, 0.999
 _STRETCH_RATE, _OWN_STRETCH_RATE = 0.01, 0.02
 _BUCKETS = 8
 _LEAST_REACH = 1e-4
