@@ -62,8 +62,8 @@ def comparison(
     those are compared. As a table: the differences."""
     warehouse = here.warehouse()
     names = list(dict.fromkeys(name for given in workflows for name in _named(warehouse, given)))
-    sides = _sides(warehouse, names, asked, is_with_previous=compare_with is not None)
     zone_name = asked.zone_name or studio_zone(warehouse)
+    sides = _sides(warehouse, names, asked, zone_name, is_with_previous=compare_with is not None)
     found = compare(
         warehouse,
         sides,
@@ -105,17 +105,13 @@ def workflow_trend(
     a table: the points."""
     warehouse = here.warehouse()
     name = reference.named(warehouse, "workflow", workflow).name
-    where = asked.scope(warehouse, workflow=name)["where"]
-    zone_name = asked.zone_name or studio_zone(warehouse)
-    found = trend(
-        warehouse, metric, window=asked.window, grain=grain, zone_name=zone_name, where=where, moving=moving
-    )
+    found = trend(warehouse, metric, grain=grain, moving=moving, **asked.scope(warehouse, workflow=name))
     answer = {
         "workflow": name,
         "metric": metric,
         "unit": found.unit.shown,
         "grain": grain,
-        "tz": zone_name,
+        "tz": found.zone_name,
         "moving": moving,
         "window": asked.window,
         "value": found.total,
@@ -183,7 +179,9 @@ def _named(warehouse: Warehouse, given: str) -> list[str]:
     return [reference.named(warehouse, "workflow", part).name for part in parts]
 
 
-def _sides(warehouse: Warehouse, workflows: list[str], asked: Asked, *, is_with_previous: bool) -> list[Side]:
+def _sides(
+    warehouse: Warehouse, workflows: list[str], asked: Asked, zone_name: str, *, is_with_previous: bool
+) -> list[Side]:
     """What the parameters ask to set beside each other. Raises QueryError where that is not two things."""
     where, window = asked.where(warehouse), asked.window
     tiers = where.pop("tier", [])
@@ -203,7 +201,7 @@ def _sides(warehouse: Warehouse, workflows: list[str], asked: Asked, *, is_with_
     if workflows and len(tiers) > 1 and not is_with_previous:
         return [Side(tier or "no tier", window, taken(workflows[0], [tier])) for tier in tiers]
     if workflows and is_with_previous and len(tiers) < 2:
-        before = previous(window, Grain.DAY, asked.zone_name or studio_zone(warehouse))
+        before = previous(window, Grain.DAY, zone_name)
         own = taken(workflows[0], tiers)
         return [Side("the period before", before, own), Side("this period", window, own)]
     raise QueryError(

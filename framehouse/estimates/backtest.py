@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Protocol
 
-from framehouse.estimates.forecast import INTERVAL_FROM, SHARES, Forecaster, Shared
+from framehouse.estimates.forecast import INTERVAL_FROM, NORMAL_P90, SHARES, Forecaster, Shared
 from framehouse.progress import SILENT, Reporter
 
 #: Consecutive attempts whose total is compared with the total that was predicted.
 TOTAL_OF = 200
 _WEIGHT_OF_NEWEST = 0.1
-_NORMAL_P90 = 1.2815515655446004
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,5 +223,5 @@ _BASELINES: Mapping[str, type[_Mean] | type[_WeightedMean] | type[_Median]] = {
 def _normal(mean: float, variance: float, units: float, count: int) -> _Said:
     if count < INTERVAL_FROM:
         return _Said(mean * units, mean * units)
-    reach = _NORMAL_P90 * math.sqrt(variance)
+    reach = NORMAL_P90 * math.sqrt(variance)
     return _Said(mean * units, mean * units, (mean - reach) * units, (mean + reach) * units)

@@ -39,7 +39,8 @@ _SEGMENTS = WORKS.index("segments")
 _JOBS = WORKS.index("jobs")
 _MEDIAN, _MEAN = 1, 3
 _STATISTICS = len(SHARES) + 1
-_NORMAL_P90 = 1.2815515655446004
+#: The 0.9 quantile of the normal distribution.
+NORMAL_P90 = 1.2815515655446004
 #: As many samples as this weigh as much as what all histories have in common: for the spread, the choice, a worker.
 _SPREAD_PRIOR, _CHOICE_PRIOR, _OWN_PRIOR = 8.0, 10.0, 4.0
 _FORGET_LOSS, _FORGET_SHARED = 0.99, 0.999
@@ -355,7 +356,7 @@ def _statistics(values: Array, weights: Array, sd: float) -> Array:
             low, high = ordered[below, columns], ordered[above, columns]
             found[..., index] = low + step * (high - low)
         own = effective / (effective + _SPREAD_PRIOR)
-        usual = (1 - own) * _NORMAL_P90 * sd
+        usual = (1 - own) * NORMAL_P90 * sd
         middle = found[..., _MEDIAN].copy()
         found[..., 0] = middle - usual - own * (middle - found[..., 0])
         found[..., 2] = middle + usual + own * (found[..., 2] - middle)

@@ -207,7 +207,7 @@ class _Reading:
         self._asked: tuple[str, ...] = ()
         self._days: dict[tuple[str, str, tuple[str, ...]], History] = {}
         self._sizes: dict[tuple[str, tuple[str, ...]], Mapping[Hashable, Mapping[str, Size]]] = {}
-        self.told: list[Provenance] = []
+        self._told: list[Provenance] = []
 
     def will_ask(self, quantities: Sequence[str]) -> None:
         """Which quantities are going to be asked for, so that those of attempts are read together."""
@@ -274,7 +274,7 @@ class _Reading:
         if (side.label, strata) not in self._sizes:
             found, told = sizes(self._session, window=side.window, strata=strata, where=side.where)
             self._sizes[side.label, strata] = found
-            self.told.append(told)
+            self._told.append(told)
         return self._sizes[side.label, strata]
 
     def days(
@@ -292,7 +292,7 @@ class _Reading:
                 zone_name=zone_name,
                 where=side.where,
             )
-            self.told.append(told)
+            self._told.append(told)
             for name, groups in found.items():
                 if len(groups) > 1:
                     raise QueryError(
@@ -316,7 +316,7 @@ class _Reading:
     def rests_on(self, sides: Sequence[Side]) -> Provenance:
         """How many attempts the sides have; and all that was read."""
         counted = [Reader(self._session, window=side.window, where=side.where).provenance() for side in sides]
-        return resting_on(counted, self.told)
+        return resting_on(counted, self._told)
 
 
 def _cut(history: History, kept: Sequence[int]) -> list[Strata]:

@@ -38,9 +38,8 @@ SIZES = {"segments": "segment_count", "frames": "frame_count"}
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large the work of some attempts was: how many told, the mean and the sample variance."""
+    """How large the work of some attempts was: the mean and the sample variance."""
 
-    count: int
     mean: float
     variance: float
 
@@ -141,7 +140,7 @@ def sizes(
     """The sizes of the work (of SIZES) of attempts in each stratum; those that nobody told are left out."""
     parts = [f"{name}_{kind}" for name in SIZES.values() for kind in ("count", "sum", "sumsq")]
     answer = read_parts(
-        session, ATTEMPTS, [*parts, *parts_told(ATTEMPTS)], window=window, by=strata, where=dict(where or {})
+        session, ATTEMPTS, [*parts, *parts_told(ATTEMPTS)], window=window, by=strata, where=where
     )
     found: dict[Hashable, dict[str, Size]] = {}
     for key, values in answer.values.items():
@@ -151,7 +150,7 @@ def sizes(
             )
             if total > 0:
                 variance = max(0.0, squares - total * total / count) / (count - 1) if count > 1 else 0.0
-                found.setdefault(key, {})[size] = Size(int(count), total / count, variance)
+                found.setdefault(key, {})[size] = Size(total / count, variance)
     return found, provenance(answer, ATTEMPTS)
 
 

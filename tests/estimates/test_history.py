@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from framehouse.estimates.history import CostHistory
-from framehouse.student import t_quantile
+from framehouse.student import t_quantile, t_tails
 from framehouse.warehouse.statements import statement
 
 
@@ -34,6 +34,14 @@ def test_t_quantile_agrees_with_scipy(degrees: int, share: float) -> None:
     assert t_quantile(1 - share, degrees) == -t_quantile(share, degrees) or math.isclose(
         t_quantile(1 - share, degrees), -t_quantile(share, degrees), rel_tol=1e-6
     )
+
+
+@given(st.integers(1, 20_000), st.floats(0.0, 4.0))
+def test_t_tails_agree_with_scipy(degrees: int, t: float) -> None:
+    expected = 2 * float(stats.t.sf(t, degrees))
+    assert t_tails(t, degrees) == t_tails(-t, degrees) == pytest.approx(expected, rel=0.02, abs=1e-12)
+    if degrees < 200:
+        assert t_tails(t, degrees) == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_mean_is_a_sum_over_a_sum() -> None:
