@@ -98,7 +98,7 @@ def backtest(
 
 
 def _works(said: tuple[str, ...]) -> dict[str, str]:
-    from framehouse.estimates.forecast import WORKS
+    from framehouse.estimates.candidates import WORKS
 
     found = {}
     for one in said:

@@ -31,7 +31,7 @@ _log = logging.getLogger("framehouse.maintain")
     help="Keep on, this long after each time; survives restarts of the database.",
 )
 def maintain(every_seconds: float | None) -> None:
-    """Bring the rollups' cells up to date.
+    """Bring the rollups' cells and the forecasts up to date.
 
     Readers never wait for this and see right numbers without it; it makes them faster. `framehouse serve` does it by
     itself. Stop it whenever you like. With --every it also drops raw rows that are older than `framehouse retention`
@@ -134,6 +134,7 @@ class Keeper:
             raise _StoppedError
 
     def _maintain(self) -> None:
+        from framehouse.estimates.learning import learn
         from framehouse.warehouse import Warehouse
         from framehouse.warehouse.maintain import maintain as work_off
 
@@ -143,6 +144,7 @@ class Keeper:
         done = work_off(self._warehouse, self)
         if done:
             _log.info("recomputed %d buckets in %.1f s", done, time.monotonic() - started)
+        learn(self._warehouse, self)
         if started >= self._next_retention:
             self._next_retention = started + RETENTION_EVERY_SECONDS
             self._drop(self._warehouse)
@@ -185,6 +187,7 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
 
 def _once(url: str) -> None:
     from framehouse.cli.console import TerminalReporter
+    from framehouse.estimates.learning import learn
     from framehouse.warehouse import Warehouse
     from framehouse.warehouse.maintain import backlog
     from framehouse.warehouse.maintain import maintain as work_off
@@ -195,11 +198,17 @@ def _once(url: str) -> None:
             if waiting:
                 report.step(f"recomputing touched buckets ({waiting} marks wait)")
             done = work_off(warehouse, report)
+            report.step("learning from new attempts")
+            learnt = learn(warehouse, report)
         left = backlog(warehouse).total
     if left and not done:
         click.echo(f"another framehouse is at work on this warehouse ({left} marks wait)")
     else:
         click.echo(f"recomputed {done} buckets; {left or 'nothing'} {'wait' if left > 1 else 'waits'}")
+        if learnt:
+            click.echo(
+                f"{learnt} forecast{'s' if learnt > 1 else ''} know{'' if learnt > 1 else 's'} all attempts"
+            )
 
 
 def _tell(error: Exception) -> None:

@@ -84,15 +84,16 @@ def set_(ctx: click.Context, keep: str, is_confirmed: bool) -> None:
 def run(ctx: click.Context, is_confirmed: bool) -> None:
     """Drop whole chunks (weeks) of raw rows that are older than they have to be kept, after showing them.
 
-    Every cell is brought up to date first, and the answers that rollups give stay what they are. What only raw rows
-    know (by project, character, scene or variant) is gone with them. Events older than the fence are refused from then
-    on. It is safe to stop at any moment.
+    Every cell and forecast is brought up to date first, and the answers that rollups give stay what they are. What
+    only raw rows know (by project, character, scene or variant) is gone with them. Events older than the fence are
+    refused from then on. It is safe to stop at any moment.
 
     \b
     framehouse retention run
     framehouse retention run --yes      in cron
     """
     from framehouse.cli.console import TerminalReporter
+    from framehouse.estimates.learning import learn
     from framehouse.warehouse.retention import drop, preview
 
     with opened(settings(), "retention") as warehouse:
@@ -104,6 +105,8 @@ def run(ctx: click.Context, is_confirmed: bool) -> None:
             click.echo("nothing was dropped")
             ctx.exit(1)
         with TerminalReporter() as report:
+            report.step("learning from new attempts")
+            learn(warehouse, report)
             drop(warehouse, planned, report)
     click.secho(f"dropped; raw rows are there from {_day(planned.raw_from)} on", fg="green")
 

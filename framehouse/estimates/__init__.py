@@ -5,6 +5,7 @@
 
 from framehouse.estimates.batch import estimate_batch
 from framehouse.estimates.scene import estimate_scene
+from framehouse.estimates.totals import Distribution
 from framehouse.estimates.wire import (
     BatchAnswer,
     BatchRequest,
@@ -18,6 +19,7 @@ from framehouse.estimates.wire import (
 __all__ = [
     "BatchAnswer",
     "BatchRequest",
+    "Distribution",
     "Estimate",
     "NoEstimate",
     "Pool",

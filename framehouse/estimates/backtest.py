@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Protocol
 
-from framehouse.estimates.forecast import INTERVAL_FROM, NORMAL_P90, SHARES, Forecaster, Shared
+from framehouse.estimates.candidates import NORMAL_P90, SHARES
+from framehouse.estimates.forecast import Forecaster
+from framehouse.estimates.memory import Sample, Shared
+from framehouse.estimates.outlook import INTERVAL_FROM
 from framehouse.progress import SILENT, Reporter
 
 #: Consecutive attempts whose total is compared with the total that was predicted.
@@ -77,22 +80,24 @@ def backtest(attempts: Sequence[Attempt], report: Reporter = SILENT) -> Backtest
     shared = Shared()
     forecasters: dict[str, Forecaster] = {}
     others: dict[str, tuple[_Predictor, ...]] = {}
+    workers: dict[str, int] = {}
     tallies = {name: _Tally() for name in ("framehouse", *_BASELINES)}
     for index, attempt in enumerate(attempts):
         if index % 500 == 0:
             report.advance(index, len(attempts), f"{index:,} attempts")
         if attempt.key not in forecasters:
-            forecasters[attempt.key] = Forecaster(shared)
+            forecasters[attempt.key] = Forecaster(shared, history=len(forecasters) + 1)
             others[attempt.key] = tuple(make() for make in _BASELINES.values())
         forecaster, baselines = forecasters[attempt.key], others[attempt.key]
-        predicted = forecaster.predict(attempt.works, attempt.worker)
+        worker = None if attempt.worker is None else workers.setdefault(attempt.worker, len(workers))
+        predicted = forecaster.predict(attempt.works, worker)
         if predicted is not None:
             ours = _Said(predicted.mean, predicted.p50, predicted.p10, predicted.p90)
             units = _units(attempt)
             told = (ours, *(baseline.predict(units) for baseline in baselines))
             for tally, said in zip(tallies.values(), told, strict=True):
                 tally.add(attempt.cost, said, has_interval=ours.high is not None)
-        forecaster.learn(attempt.cost, attempt.works, attempt.worker)
+        forecaster.learn(Sample([attempt.cost], attempt.works, worker))
         for baseline in baselines:
             baseline.learn(attempt.cost / _units(attempt))
     report.advance(len(attempts), len(attempts), f"{len(attempts):,} attempts")

@@ -1,38 +1,73 @@
 """The estimate of one scene."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from framehouse.estimates.history import Distribution, History, Key, histories
+import numpy as np
+
+from framehouse.estimates.candidates import BASES, Array
+from framehouse.estimates.known import Key, Known, knowledge
+from framehouse.estimates.learning import COSTS, WALL
+from framehouse.estimates.memory import ln_works
+from framehouse.estimates.outlook import Predicted
+from framehouse.estimates.prices import Prices, prices
+from framehouse.estimates.totals import Distribution
 from framehouse.estimates.wire import Estimate, NoEstimate, SceneRequest, no_estimate
 from framehouse.warehouse import Session, Warehouse
 
+#: P90 over P50, or P50 over P10, from which an interval says nothing.
+_WIDEST = 1e6
+
+#: What a scene is of: its workflow and tier, and the amounts of work by name, segments first.
+Cell = tuple[Key, tuple[tuple[str, float], ...]]
+
 
 def estimate_scene(warehouse: Warehouse, scene: SceneRequest) -> Estimate | NoEstimate:
-    """What one scene will take: GPU and wall seconds and MiB of output, or why that is not known."""
+    """What one scene will take: GPU and wall seconds, MiB of output and so on, or why that is not known."""
     with warehouse.session(is_snapshot=True) as session:
         key = (scene.workflow, tier_of(scene, default_tier(session)))
-        return estimate_cell(histories(session, [scene.workflow]), key, segments_needed(scene))
+        cell = (key, works_of(scene))
+        return estimates([cell], knowledge(session, [scene.workflow]).by_key, prices(session))[cell]
 
 
-def estimate_cell(known: Mapping[Key, History], key: Key, segments: int) -> Estimate | NoEstimate:
-    """What so many segments of one workflow at one tier will take."""
-    history = known.get(key)
-    if history is None:
-        return no_estimate("no_history")
-    wall = history.wall.predict(segments)
-    if wall is None:
-        return no_estimate("no_segment_counts")
-    gpu, disk = history.gpu.predict(segments), history.disk.predict(segments)
-    return Estimate(
-        segments_needed=segments,
-        gpu_seconds=gpu,
-        wall_seconds=wall,
-        disk_mb=disk,
-        confidence=history.confidence,
-        sample_count=history.sample_count,
-        interval_reason=_interval_reason(history, [d for d in (wall, gpu, disk) if d is not None]),
+def estimates(
+    cells: Sequence[Cell], known: Mapping[Key, Known], rates: Prices
+) -> dict[Cell, Estimate | NoEstimate]:
+    """What scenes of each of these kinds will take."""
+    groups: dict[Key, list[Cell]] = {}
+    for cell in dict.fromkeys(cells):
+        groups.setdefault(cell[0], []).append(cell)
+    found: dict[Cell, Estimate | NoEstimate] = {}
+    for key, group in groups.items():
+        history = known.get(key)
+        if history is None:
+            found |= dict.fromkeys(group, no_estimate("no_history"))
+            continue
+        said = history.predict(works_array(group))
+        price = rates.per_gpu_second(history)
+        found |= {cell: _estimate(history, said, place, cell, price) for place, cell in enumerate(group)}
+    return found
+
+
+def works_of(scene: SceneRequest) -> tuple[tuple[str, float], ...]:
+    """The amounts of work that a scene is known to be."""
+    said = scene.parameters or {}
+    width, height, duration = (
+        _number(said.get(name)) for name in ("width", "height", "input_duration_seconds")
     )
+    found: list[tuple[str, float]] = [("segments", segments_needed(scene))]
+    if scene.frame_count:
+        found.append(("frames", scene.frame_count))
+        if width and height:
+            found.append(("megapixel_frames", scene.frame_count * width * height / 1e6))
+    if duration:
+        found.append(("input_seconds", duration))
+    return tuple(found)
+
+
+def works_array(cells: Sequence[Cell]) -> Array:
+    """ln of the amounts of each cell: (m, WORKS)."""
+    return np.array([ln_works(dict(works)) for _, works in cells])
 
 
 def segments_needed(scene: SceneRequest) -> int:
@@ -50,8 +85,46 @@ def tier_of(scene: SceneRequest, default: str | None) -> str | None:
     return scene.tier if "tier" in scene.model_fields_set else default
 
 
-def _interval_reason(history: History, predicted: list[Distribution]) -> str | None:
-    if all(d.p10 is not None for d in predicted):
+def _number(value: object) -> float | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and 0 < value < math.inf else None  # type: ignore[operator,arg-type]
+
+
+def _estimate(
+    history: Known, said: Predicted, place: int, cell: Cell, price: float | None
+) -> Estimate | NoEstimate:
+    wall, gpu, disk, energy, vram, rss = found = [
+        _distribution(history, said, place, cost) for cost in range(len(COSTS))
+    ]
+    if wall is None:
+        return no_estimate("no_segment_counts")
+    reasons = (
+        history.why_no_interval(cost) or "too_wide"
+        for cost, one in enumerate(found)
+        if one is not None and one.p10 is None
+    )
+    return Estimate(
+        segments_needed=int(cell[1][0][1]),
+        gpu_seconds=gpu,
+        wall_seconds=wall,
+        disk_mb=disk,
+        energy_joules=energy,
+        vram_peak_mb=vram,
+        rss_peak_mb=rss,
+        cost=gpu.times(price) if gpu is not None and price is not None else None,
+        confidence=history.confidence,
+        sample_count=history.sample_count,
+        basis=BASES[said.basis[place, WALL]],
+        interval_reason=next(reasons, None),
+    )
+
+
+def _distribution(history: Known, said: Predicted, place: int, cost: int) -> Distribution | None:
+    mean, low, middle, high = (float(part[place, cost]) for part in (said.mean, said.p10, said.p50, said.p90))
+    if math.isnan(middle):
         return None
-    costs = (history.wall, history.gpu, history.disk)
-    return next(reason for cost in costs if (reason := cost.why_no_interval) is not None)
+    if math.isnan(low):
+        return Distribution(mean, None, None if history.is_at_times_nothing(cost) else middle, None)
+    if middle > 0 and max(high / middle, middle / max(low, 1e-300)) > _WIDEST:
+        return Distribution(mean, None, middle, None)
+    return Distribution(mean, low, middle, high)

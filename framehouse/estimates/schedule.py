@@ -1,151 +1,203 @@
-"""Wall clock: a simulation of the pool working through what runs, what waits, and then the batch.
+"""Wall clock: a simulation of the pool working through what runs, what waits, and the batch.
 
-Each of a few hundred replicas draws every job's duration and gives each job, in order, to the worker that is free
-first. Durations are drawn from the predictive distribution: per replica one mean and one spread for each workflow and
-tier (as uncertain as its samples are few, so that errors are shared by all its jobs), then each job's own deviation.
+Each of some hundred replicas draws how long every job takes, and gives each job in its order to the worker that is free
+first. Workers are unequal: what a job takes depends on who gets it.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from framehouse.estimates.history import CostHistory
+from framehouse.estimates.durations import Array, Durations, Job, Kind
 
-_Array = npt.NDArray[np.float64]
-_BLOCK = 256
+__all__ = ["Finish", "Job", "Kind", "Schedule", "simulate"]
+
+#: Replicas, by the number of jobs up to which they are taken. Many jobs average out; what they share is stratified.
+_REPLICAS = ((60, 400), (150, 200))
+_LEAST_REPLICAS = 128
+#: Later than any job ends: a worker that is not there.
+_NEVER = 1e300
+_WAITING, _BATCH = 2, 3
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """Work to be done: whose durations it is drawn from, how many segments, and how long it has run already."""
+class Finish:
+    """Seconds from now until the last job of a batch is done."""
 
-    history: CostHistory
-    segments: int
-    elapsed_seconds: float = 0.0
+    p50: float
+    p90: float
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a batch is done, and when with one more worker of the pool's usual speed (for each kind, its median factor).
+
+    one_more is None where every job begins at once as it is.
+    """
+
+    finish: Finish
+    one_more: Finish | None
 
 
 def simulate(
+    kinds: Sequence[Kind],
     jobs: Sequence[Job],
     *,
-    workers: int,
+    workers: Sequence[str | None],
     waiting: Sequence[Job] = (),
     running: Sequence[Job] = (),
+    common: float = 0.0,
     seed: int = 0,
-) -> tuple[float, float]:
-    """P50 and P90 of the seconds from now until the last of `jobs` is done.
+) -> Schedule:
+    """When the last of `jobs` is done. Equal questions get equal answers.
 
-    `running` occupies one worker each (beyond the number of workers: the earliest to end counts first), `waiting`
-    goes before `jobs`. The same question gives the same answer.
+    workers  names; None is one of factor 1 whose name is not known. A name that stands twice takes two jobs at a time
+    waiting  goes before `jobs` of the same priority, each in the order given; higher priorities go first
+    running  each holds its worker; see `_seats` for one whose worker is not in the pool
+    common   correlation (0 to 1) of what different kinds' jobs share
+
+    Raises ValueError where there are jobs and nobody to do them.
     """
-    workers = min(workers, len(jobs) + len(waiting) + len(running))  # more than that stay idle
-    rng = np.random.default_rng(seed)
-    total = len(jobs) + len(waiting)
-    replicas = int(min(400, max(100, 1_000_000 // max(1, total))))
-    durations = _Durations(rng, replicas)
-    busy = [durations.remaining(job) for job in running]
-    pool = _Workers(replicas, workers)
-    for index, remaining in enumerate(busy[:workers]):
-        pool.occupy(index, remaining)
-    for extra in busy[workers:]:
-        # More running jobs than workers we know of: the pool is larger than it says; count them as waiting.
-        pool.work(extra)
-    for duration in durations.whole(waiting):
-        pool.work(duration)
-    done = np.zeros(replicas)
-    for duration in durations.whole(jobs):
-        np.maximum(done, pool.work(duration), out=done)
-    p50, p90 = np.quantile(done, [0.5, 0.9])
-    return float(p50), float(p90)
+    if not jobs:
+        return Schedule(Finish(0.0, 0.0), None)
+    everything = [*waiting, *jobs]
+    order = sorted(range(len(everything)), key=lambda index: -everything[index].priority)  # stable
+    queue = [everything[index] for index in order]
+    seats = _seats(kinds, queue, workers, running)
+    if not seats:
+        raise ValueError("a pool without workers never finishes")
+    replicas = next((count for most, count in _REPLICAS if len(queue) <= most), _LEAST_REPLICAS)
+    durations = Durations(kinds, running, replicas=replicas, common=common, seed=seed)
+    pool = _Pool(kinds, queue, seats, durations.remaining())
+    drawn = np.concatenate([durations.whole(waiting, _WAITING), durations.whole(jobs, _BATCH)])
+    done = np.zeros_like(pool.free[0])
+    for index, job in zip(order, queue, strict=True):
+        ends = pool.work(drawn[index], job.kind)
+        if index >= len(waiting):
+            np.maximum(done, ends, out=done)
+    # Weibull's quantiles: of n draws, the k-th is exceeded with probability 1 - k / (n + 1), whatever the distribution.
+    finish, *more = (Finish(*np.quantile(lane, [0.5, 0.9], method="weibull").tolist()) for lane in done)
+    if not more:
+        return Schedule(finish, None)
+    # Whoever is free first may be slower than whoever is free next, so one more can do harm: then it is left idle.
+    return Schedule(finish, Finish(min(finish.p50, more[0].p50), min(finish.p90, more[0].p90)))
 
 
-class _Workers:
-    """When each worker is free, in every replica."""
+@dataclass(slots=True)
+class _Seat:
+    """A worker, which job of `running` it is busy with, and ln of its usual factor in this queue."""
 
-    def __init__(self, replicas: int, workers: int) -> None:
-        self._free = np.zeros((replicas, workers))
-        self._flat = self._free.reshape(-1)
-        self._first = np.arange(replicas) * workers
+    worker: str | None
+    speed: float
+    busy_with: int | None = None
 
-    def occupy(self, index: int, until: _Array) -> None:
-        """One worker is busy until then."""
-        self._free[:, index] = until
 
-    def work(self, duration: _Array) -> _Array:
-        """Give a job to the worker that is free first; when it ends."""
-        chosen = self._free.argmin(axis=1) + self._first
-        ends: _Array = self._flat[chosen] + duration
-        self._flat[chosen] = ends
+def _seats(
+    kinds: Sequence[Kind], queue: Sequence[Job], workers: Sequence[str | None], running: Sequence[Job]
+) -> list[_Seat]:
+    """Everyone in the pool, the fastest first, with the jobs that run.
+
+    A running job holds the worker it names. A worker that the pool does not name is one of its unnamed ones, or else
+    is taken for the fastest that is idle: names differ between programs, and dispatchers fill fast workers first.
+    Where nobody is idle, or where its worker is busy with another job, the pool is larger than it says.
+    """
+    counts = Counter(job.kind for job in queue)
+
+    def seat(worker: str | None) -> _Seat:
+        return _Seat(worker, sum(kinds[kind].factor(worker) * count for kind, count in counts.items()))
+
+    def by_speed(one: _Seat) -> float:
+        return one.speed
+
+    seats = sorted(map(seat, workers), key=by_speed)
+    named = {worker for worker in workers if worker is not None}
+    strangers = []
+    for index, job in enumerate(running):
+        if job.worker not in named:
+            strangers.append(index)
+            continue
+        idle = next((one for one in seats if one.worker == job.worker and one.busy_with is None), None)
+        if idle is None:
+            seats.append(idle := seat(job.worker))
+        idle.busy_with = index
+    for index in strangers:
+        worker = running[index].worker
+        idle = min(
+            (one for one in seats if one.busy_with is None),
+            key=lambda one: (one.worker is not None, one.speed),
+            default=None,
+        )
+        if idle is None or idle.worker is None:
+            if idle is not None:
+                seats.remove(idle)
+            seats.append(idle := seat(worker))
+        idle.busy_with = index
+    return sorted(seats, key=by_speed)
+
+
+class _Pool:
+    """When each worker is free: free[worker, lane, replica] in seconds from now, the fastest worker first.
+
+    The first lane is the pool as it is; the second, where some job has to wait, has one worker more. The last bits of
+    each time are the worker's index: the least time then says whose it is without a search, and of equals the faster
+    worker is first. Times lose 2^-44 of themselves (2^-40 with thousands of workers).
+    """
+
+    def __init__(
+        self, kinds: Sequence[Kind], queue: Sequence[Job], seats: Sequence[_Seat], remaining: Array
+    ) -> None:
+        factors = np.array([[kind.factor(one.worker) for one in seats] for kind in kinds])
+        idle = [index for index, one in enumerate(seats) if one.busy_with is None]
+        # Every job can begin at once: as many as there are jobs, the fastest, are ever given one.
+        surplus = set(idle[len(queue) :])
+        kept = [index for index in range(len(seats)) if index not in surplus]
+        is_short = len(idle) < len(queue)
+        free = np.zeros((len(kept) + is_short, 1 + is_short, remaining.shape[1]))
+        for row, index in enumerate(kept):
+            busy_with = seats[index].busy_with
+            if busy_with is not None:
+                free[row] = remaining[busy_with]
+        chosen = factors[:, kept]
+        if is_short:
+            usual = np.median(factors, axis=1)
+            speed = sum(float(usual[job.kind]) for job in queue)
+            place = sum(seats[index].speed <= speed for index in kept)
+            free[place + 1 :] = free[place:-1].copy()
+            free[place] = np.array([[_NEVER], [0.0]])
+            chosen = np.insert(chosen, place, usual, axis=1)
+        self.free = free
+        self._factors = [np.exp(row) if row.any() else None for row in chosen]
+
+        self._index_bits = np.int64((1 << len(free).bit_length()) - 1)
+        self._time_bits = ~self._index_bits
+        bits = free.view(np.int64)
+        bits &= self._time_bits
+        bits |= np.arange(len(free))[:, None, None]
+        self._flat = free.reshape(-1)
+        self._ends = np.empty(free.shape[1:])
+        self._ends_bits = self._ends.view(np.int64)
+        self._factor = np.empty_like(self._ends)
+        self._first = np.arange(self._ends.size).reshape(self._ends.shape)
+        self._worker = np.empty_like(self._first)
+
+    def work(self, seconds: Array, kind: int) -> Array:
+        """Give a job to the worker that is free first; when it ends, in a buffer that the next job overwrites."""
+        ends, bits, worker = self._ends, self._ends_bits, self._worker
+        np.minimum.reduce(self.free, axis=0, out=ends)
+        np.bitwise_and(bits, self._index_bits, out=worker)
+        np.bitwise_xor(bits, worker, out=bits)
+        factors = self._factors[kind]
+        if factors is None:
+            ends += seconds
+        else:
+            factors.take(worker, out=self._factor, mode="clip")  # not to check what cannot be
+            self._factor *= seconds
+            ends += self._factor
+        bits &= self._time_bits
+        bits |= worker
+        worker *= ends.size
+        worker += self._first
+        self._flat[worker] = ends
         return ends
-
-
-class _Durations:
-    """Draws durations in seconds, one per replica."""
-
-    def __init__(self, rng: np.random.Generator, replicas: int) -> None:
-        self._rng = rng
-        self._replicas = replicas
-        self._parameters: dict[CostHistory, tuple[_Array, _Array]] = {}
-
-    def whole(self, jobs: Sequence[Job]) -> Iterator[_Array]:
-        """Durations of jobs that have not begun, one job after the other."""
-        # Hundreds of jobs at a time, because numpy's calls on a few hundred numbers cost more than the numbers.
-        for start in range(0, len(jobs), _BLOCK):
-            block = jobs[start : start + _BLOCK]
-            place = {
-                history: index for index, history in enumerate(dict.fromkeys(job.history for job in block))
-            }
-            parameters = [self._of(history) for history in place]
-            means, spreads = (np.array(part) for part in zip(*parameters, strict=True))
-            which = np.array([place[job.history] for job in block])
-            drawn = self._rng.standard_normal((len(block), self._replicas))
-            drawn *= spreads[which]
-            drawn += means[which]
-            np.exp(drawn, out=drawn)
-            drawn *= np.array([[job.segments] for job in block])
-            yield from drawn
-
-    def remaining(self, job: Job) -> _Array:
-        """What is left of a job that has run for a while: its duration given that it is longer than that."""
-        if job.history.is_zero or job.elapsed_seconds <= 0:
-            return next(self.whole([job]))
-        mean, spread = self._of(job.history)
-        spread = np.maximum(spread, 1e-9)
-        begun = (math.log(job.elapsed_seconds / job.segments) - mean) / spread
-
-        deviation = _tail(self._rng, begun)
-        total: _Array = np.exp(mean + spread * deviation) * job.segments
-        left: _Array = np.maximum(total - job.elapsed_seconds, 0.0)
-        return left
-
-    def _of(self, history: CostHistory) -> tuple[_Array, _Array]:
-        """Mean and spread of ln(seconds per segment); of what takes no time, the logarithm of zero."""
-        if history not in self._parameters:
-            if history.is_zero:
-                return np.full(self._replicas, -np.inf), np.zeros(self._replicas)
-            n = history.ln_count
-            spread = np.full(self._replicas, history.ln_sd)
-            if n > 1:
-                spread = spread * np.sqrt((n - 1) / self._rng.chisquare(n - 1, self._replicas))
-            mean = history.ln_mean + spread * self._rng.standard_normal(self._replicas) / math.sqrt(max(1, n))
-            self._parameters[history] = (mean, spread)
-        return self._parameters[history]
-
-
-def _tail(rng: np.random.Generator, above: _Array) -> _Array:
-    """Standard normal deviates given that each is above a bound, by Robert's (1995) exponential rejection."""
-    found = np.empty_like(above)
-    todo = np.arange(len(above))
-    while len(todo):
-        bound = above[todo]
-        rate = np.where(bound > 0, (bound + np.sqrt(bound * bound + 4)) / 2, 1.0)
-        exponential = bound + rng.exponential(1.0, len(todo)) / rate
-        far = np.exp(-((exponential - rate) ** 2) / 2)
-        plain = rng.standard_normal(len(todo))
-        drawn = np.where(bound > 0, exponential, plain)
-        is_kept = np.where(bound > 0, rng.random(len(todo)) <= far, plain > bound)
-        found[todo[is_kept]] = drawn[is_kept]
-        todo = todo[~is_kept]
-    return found

@@ -5,12 +5,14 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from framehouse.estimates.history import Distribution
+from framehouse.estimates.totals import Distribution
 from framehouse.estimates.wire import BatchAnswer, BatchRequest, SceneAnswer
 from framehouse.warehouse import Warehouse
 from framehouse.warehouse.pool import Json
 
-_QUANTITIES = ("gpu_seconds", "wall_seconds", "disk_mb")
+_QUANTITIES = (
+    "gpu_seconds", "wall_seconds", "disk_mb", "energy_joules", "vram_peak_mb", "rss_peak_mb", "cost",
+)  # fmt: skip
 _COLUMNS = {
     "estimate_id": "uuid",
     "scene_key": "text",
@@ -27,8 +29,8 @@ _answer = TypeAdapter(BatchAnswer)
 
 def store(warehouse: Warehouse, request: BatchRequest, answer: BatchAnswer) -> None:
     """Write a batch's request, its answer and each scene's prediction, in one transaction."""
-    said = _answer.dump_python(answer, mode="json", exclude={"scenes"})
-    asked = request.model_dump(mode="json", exclude_unset=True, exclude={"scenes"})
+    said = _answer.dump_python(answer, mode="json", exclude={"scenes", "what_if"})
+    asked = request.model_dump(mode="json", exclude_unset=True, exclude={"scenes", "what_if"})
     with warehouse.session() as session:
         session.run(
             "estimates.store",

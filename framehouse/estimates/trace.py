@@ -13,7 +13,7 @@ import numpy as np
 
 from framehouse.errors import ConfigError, ContractError
 from framehouse.estimates.backtest import Attempt
-from framehouse.estimates.forecast import Array
+from framehouse.estimates.candidates import Array
 
 if TYPE_CHECKING:
     import pyarrow as pa

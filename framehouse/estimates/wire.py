@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from framehouse.estimates.history import Confidence, Distribution
+from framehouse.estimates.known import Confidence
+from framehouse.estimates.totals import Distribution
 from framehouse.events import Count, Name, Parameters, Queue, Record
 
 MAX_SCENES = 100_000
@@ -53,11 +55,39 @@ class SceneRequest(Record):
     variant: Name | None = None
     frame_count: Count | None = None
     parameters: Parameters | None = None
+    """`width`, `height` (pixels) and `input_duration_seconds` in it say more of the work."""
 
     @model_validator(mode="after")
     def _is_countable(self) -> Self:
         if self.target_seconds / self.segment_seconds > MAX_SEGMENTS:
             raise ValueError(f"target_seconds is more than {MAX_SEGMENTS} segments")
+        return self
+
+
+class Dimension(StrEnum):
+    """What a batch can be broken down by."""
+
+    SCENE_TYPE = "scene_type"
+    CHARACTER = "character"
+    VARIANT = "variant"
+    TIER = "tier"
+    WORKFLOW = "workflow"
+
+
+class Variation(Record):
+    """The same batch, otherwise: every scene at another tier or by another workflow, or on another pool."""
+
+    name: Name | None = None
+    tier: Name | None = None
+    """Every scene that has a tier at this one."""
+    workflow: Name | None = None
+    """Every scene by this workflow."""
+    pool: Pool | None = None
+
+    @model_validator(mode="after")
+    def _varies_something(self) -> Self:
+        if self.tier is None and self.workflow is None and self.pool is None:
+            raise ValueError("give tier, workflow or pool, one of them at least")
         return self
 
 
@@ -67,24 +97,41 @@ class BatchRequest(Record):
     scenes: Annotated[list[SceneRequest], Field(min_length=1, max_length=MAX_SCENES)]
     pool: Pool | None = None
     queue: Queue | None = None
+    drill_down: Annotated[tuple[Dimension, ...], Field(max_length=len(Dimension), strict=False)] = ()
+    """Break the batch down by these, each within the one before."""
+    what_if: Annotated[tuple[Variation, ...], Field(max_length=20, strict=False)] = ()
+    """Estimate it otherwise too. Nothing of that is stored."""
     store: bool = True
     """Keep the estimate, to be scored against what happens."""
+
+    @model_validator(mode="after")
+    def _is_broken_down_once(self) -> Self:
+        if len(set(self.drill_down)) < len(self.drill_down):
+            raise ValueError("drill_down names a dimension twice")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What a scene will take.
 
-    `gpu_seconds` or `disk_mb` is None where the history never measured it. Below three samples there is no interval,
-    and `interval_reason` says so.
+    A quantity is None where the history never measured it; `cost` (of GPU time, at today's rates) also where a GPU
+    model that did the work is unknown or has no rate. Below three samples there is no interval, and `interval_reason`
+    says so. `basis` is what the wall time was measured against: segments, frames, megapixel_frames, input_seconds, jobs
+    or fixed_and_segments.
     """
 
     segments_needed: int
     gpu_seconds: Distribution | None
     wall_seconds: Distribution
     disk_mb: Distribution | None
+    energy_joules: Distribution | None
+    vram_peak_mb: Distribution | None
+    rss_peak_mb: Distribution | None
+    cost: Distribution | None
     confidence: Confidence
     sample_count: int
+    basis: str
     interval_reason: str | None = None
 
 
@@ -129,37 +176,88 @@ class Share:
     gpu_hours: float | None
     wall_hours: float | None
     disk_gb: float | None
+    energy_kwh: float | None
+    cost: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown(Share):
+    """A part of a batch, and what it consists of by the next dimension."""
+
+    dimension: Dimension
+    parts: "tuple[Breakdown, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Totals over the estimated scenes, each with an interval that knows that the errors of a batch go together. None
+    where a part is unknown; `interval_reason` says why there is no interval, `cost_reason` why no cost."""
+
+    gpu_hours: Distribution | None
+    wall_hours: Distribution | None
+    disk_gb: Distribution | None
+    energy_kwh: Distribution | None
+    cost: Distribution | None
+    currency: str | None
+    interval_reason: str | None
+    cost_reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class WallClock:
-    """Hours from now until the batch is done on the pool, behind what is running and waiting."""
+    """Hours from now until the batch is done on the pool, behind what is running and waiting; and the same with one
+    more worker of the pool's usual speed."""
 
     p50: float
     p90: float
+    p50_with_one_more: float | None
+    p90_with_one_more: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class BatchAnswer:
-    """What a batch will take. Totals cover the estimated scenes only; `unknown` lists the others."""
+class Outcome:
+    """What a batch will take as a whole. Totals cover the estimated scenes only; `unknown` lists the others."""
+
+    estimated_scenes: int
+    totals: Totals
+    wall_clock_hours: WallClock | None
+    wall_clock_reason: str | None
+    worker_count: int | None
+    confidence: Confidence | None
+    unknown: tuple[Unknown, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Varied(Outcome):
+    """A variation of the batch, and how much more (less: below 0) its means are than the batch's own; None where one of
+    both is unknown, or where they do not cover the same number of scenes."""
+
+    name: str
+    gpu_hours_change_ratio: float | None
+    cost_change_ratio: float | None
+    wall_clock_change_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAnswer(Outcome):
+    """What a batch will take, as a whole, by part and by scene."""
 
     estimate_id: UUID | None
     created_at: datetime
     total_scenes: int
-    estimated_scenes: int
     total_gpu_hours: float | None
     total_wall_hours: float | None
     total_disk_gb: float | None
-    wall_clock_hours: WallClock | None
-    wall_clock_reason: str | None
-    worker_count: int | None
+    total_energy_kwh: float | None
+    total_cost: float | None
     queue_depth: int | None
-    confidence: Confidence | None
-    unknown: tuple[Unknown, ...]
     by_scene_type: tuple[Share, ...]
     by_character: tuple[Share, ...]
+    by_variant: tuple[Share, ...]
     by_tier: tuple[Share, ...]
     by_workflow: tuple[Share, ...]
+    breakdown: tuple[Breakdown, ...]
+    what_if: tuple[Varied, ...]
     scenes: tuple[SceneAnswer, ...]
 
 
@@ -170,6 +268,9 @@ REASONS: Mapping[str, str] = {
     "too_few_samples": "No interval: fewer than three samples.",
     "zeros_among_samples": "No interval: some samples are zero.",
     "too_wide": "No interval: the samples differ by factors of millions.",
+    "gpu_model_unknown": "No cost: some attempts did not say which GPU model they used.",
+    "gpu_model_without_rate": "No cost: a GPU model that did the work has no rate (framehouse rates set).",
+    "gpu_time_unknown": "No cost: the GPU time of some scenes was never measured.",
     "pool_unknown": "No wall clock: no worker has sent a heartbeat, and the request names no pool.",
     "queue_outdated": "No wall clock: the scheduler last told its queue more than a quarter of an hour ago.",
     "queue_unknown_history": "No wall clock: a job that is running or waiting has no history.",

@@ -25,7 +25,7 @@ Relation = tuple[str, str]
 #: What a restore keeps as this program made it.
 _OWN = {("ops", "rollups"), ("ops", "retired_rollups"), ("ops", "builds"), ("ops", "studio_settings")}
 _PENDING = ("ops", "pending_buckets")
-_MARKS = (("ops", "touched_buckets"), ("ops", "touched_days"))
+_MARKS = (("ops", "touched_buckets"), ("ops", "touched_days"), ("ops", "touched_forecasts"))
 _RAW = (("telemetry", "performance_metrics"), ("telemetry", "worker_heartbeats"))
 
 _ELSEWHERE = "set FRAMEHOUSE_HOME to a new folder, or FRAMEHOUSE_DATABASE_URL to an empty database"

@@ -52,8 +52,8 @@ def test_one_scene(warehouse: Warehouse) -> None:
     assert isinstance(answer, Estimate)
     assert answer.segments_needed == 5
     assert answer.gpu_seconds is not None
-    assert answer.gpu_seconds.mean == pytest.approx(10.0)
-    assert answer.wall_seconds.mean == pytest.approx(15.0)
+    assert answer.gpu_seconds.mean == pytest.approx(10.0, rel=0.05)
+    assert answer.wall_seconds.mean == pytest.approx(15.0, rel=0.05)
     assert answer.wall_seconds.p10 is not None
     assert answer.wall_seconds.p90 is not None
     assert answer.wall_seconds.p10 < 15.0 < answer.wall_seconds.p90
@@ -127,7 +127,7 @@ def test_cpu_jobs_have_no_gpu_time_and_say_nought(warehouse: Warehouse) -> None:
     assert isinstance(answer, Estimate)
     assert answer.gpu_seconds is not None
     assert answer.gpu_seconds.p90 == 0.0
-    assert answer.wall_seconds.mean == pytest.approx(10.0)
+    assert answer.wall_seconds.mean == pytest.approx(10.0, rel=0.05)
     assert answer.disk_mb is None  # never measured: unknown, not nothing
 
 

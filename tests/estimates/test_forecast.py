@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framehouse.estimates.backtest import Attempt, backtest
-from framehouse.estimates.forecast import Forecaster, Prediction, Shared
+from framehouse.estimates.forecast import Forecaster, Prediction
+from framehouse.estimates.memory import Sample, Shared
 
 Rng = np.random.Generator
 
@@ -18,11 +19,17 @@ def learned(costs: Iterable[float], works: Mapping[str, float] | None = None) ->
     """A forecaster that saw these costs, each of the same work."""
     forecaster = Forecaster(Shared())
     for cost in costs:
-        forecaster.learn(cost, works or {})
+        learn(forecaster, cost, works)
     return forecaster
 
 
-def of(forecaster: Forecaster, worker: str | None = None, **works: float) -> Prediction:
+def learn(
+    forecaster: Forecaster, cost: float, works: Mapping[str, float] | None = None, worker: int | None = None
+) -> None:
+    forecaster.learn(Sample([cost], works or {}, worker))
+
+
+def of(forecaster: Forecaster, worker: int | None = None, **works: float) -> Prediction:
     found = forecaster.predict(works, worker)
     assert found is not None
     return found
@@ -40,10 +47,10 @@ def test_another_history_lends_its_spread_and_never_its_level() -> None:
     shared, rng = Shared(), np.random.default_rng(1)
     wild, new = Forecaster(shared), Forecaster(shared)
     for cost in rng.lognormal(9, 0.8, 200):
-        wild.learn(float(cost), {})
+        learn(wild, float(cost))
     assert new.predict({}) is None
     for cost in (10.0, 10.1, 9.9):
-        new.learn(cost, {})
+        learn(new, cost)
     told = of(new)
     assert told.p50 == pytest.approx(10, rel=0.02)
     assert told.p90 is not None
@@ -74,7 +81,7 @@ def test_it_keeps_its_head_when_nothing_changed() -> None:
         told = forecaster.predict({})
         if told is not None:
             errors.append(abs(math.log(told.p50 / 100)))
-        forecaster.learn(cost, {})
+        learn(forecaster, cost)
     assert np.mean(errors[100:]) < 0.05
 
 
@@ -94,7 +101,7 @@ def test_the_history_says_what_the_cost_goes_with(truth, basis) -> None:  # type
     for _ in range(120):
         segments, frames = float(rng.integers(1, 40)), float(rng.integers(10, 1000))
         cost = truth(segments, frames) * rng.lognormal(0, 0.05)
-        forecaster.learn(float(cost), {"segments": segments, "frames": frames})
+        learn(forecaster, float(cost), {"segments": segments, "frames": frames})
     told = of(forecaster, segments=30, frames=500)
     assert told.basis == basis
     assert told.p50 == pytest.approx(truth(30, 500), rel=0.05)
@@ -107,20 +114,21 @@ def test_workers_have_factors() -> None:
     """That are learnt from all their work, so that a workflow's first attempt on a worker is foreseen."""
     rng = np.random.default_rng(5)
     shared = Shared()
-    factors = {"fast": 0.7, "usual": 1.0, "slow": 1.6}
+    fast, usual, slow, never_seen = range(4)
+    factors = {fast: 0.7, usual: 1.0, slow: 1.6}
     known = [Forecaster(shared) for _ in range(12)]
-    for n in range(600):
-        worker = ("fast", "usual", "slow")[int(rng.integers(0, 3))]
+    for _ in range(600):
+        worker = int(rng.integers(0, 3))
         place = int(rng.integers(0, 12))
-        known[place].learn(float(10 * (1 + place) * factors[worker] * rng.lognormal(0, 0.05)), {}, worker)
-        assert n >= 0
+        cost = 10 * (1 + place) * factors[worker] * rng.lognormal(0, 0.05)
+        learn(known[place], float(cost), worker=worker)
     new = Forecaster(shared)
     for _ in range(3):
-        new.learn(float(200 * factors["usual"] * rng.lognormal(0, 0.05)), {}, "usual")
-    assert of(new, "slow").p50 == pytest.approx(200 * 1.6, rel=0.1)
-    assert of(new, "fast").p50 == pytest.approx(200 * 0.7, rel=0.1)
-    assert of(new, "slow").worker == "factor"
-    assert of(new, "never seen").worker == "any"
+        learn(new, float(200 * factors[usual] * rng.lognormal(0, 0.05)), worker=usual)
+    assert of(new, slow).p50 == pytest.approx(200 * 1.6, rel=0.1)
+    assert of(new, fast).p50 == pytest.approx(200 * 0.7, rel=0.1)
+    assert of(new, slow).worker == "factor"
+    assert of(new, never_seen).worker == "any"
 
 
 def test_a_worker_may_have_its_own_way_with_a_workflow() -> None:
@@ -128,11 +136,11 @@ def test_a_worker_may_have_its_own_way_with_a_workflow() -> None:
     shared = Shared()
     forecasters = {name: Forecaster(shared) for name in ("even", "odd")}
     for _ in range(300):
-        name, worker = ("even", "odd")[int(rng.integers(0, 2))], ("a", "b")[int(rng.integers(0, 2))]
-        cost = 50 * (2.0 if (name, worker) == ("odd", "b") else 1.0) * rng.lognormal(0, 0.05)
-        forecasters[name].learn(float(cost), {}, worker)
-    assert of(forecasters["odd"], "b").p50 == pytest.approx(100, rel=0.1)
-    assert of(forecasters["even"], "b").p50 == pytest.approx(50, rel=0.1)
+        name, worker = ("even", "odd")[int(rng.integers(0, 2))], int(rng.integers(0, 2))
+        cost = 50 * (2.0 if (name, worker) == ("odd", 1) else 1.0) * rng.lognormal(0, 0.05)
+        learn(forecasters[name], float(cost), worker=worker)
+    assert of(forecasters["odd"], 1).p50 == pytest.approx(100, rel=0.1)
+    assert of(forecasters["even"], 1).p50 == pytest.approx(50, rel=0.1)
 
 
 @pytest.mark.parametrize("kind", ["lognormal", "heavy", "two ways", "drifting"])

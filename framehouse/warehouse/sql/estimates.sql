@@ -1,49 +1,9 @@
--- name: history
--- What every workflow and tier of the named workflows cost per segment, as parts.
-select
-    workflows.name as workflow,
-    tiers.name as tier,
-    coalesce(sum(d.succeeded_count), 0)::bigint as sample_count,
-    coalesce(sum(d.wall_seconds_by_segments_count), 0)::bigint as wall_count,
-    sum(d.wall_seconds_by_segments_sum) as wall_sum,
-    sum(d.wall_seconds_by_segments_work_sum) as wall_segments,
-    coalesce(sum(d.wall_seconds_per_segment_ln_count), 0)::bigint as wall_ln_count,
-    sum(d.wall_seconds_per_segment_ln_sum) as wall_ln_sum,
-    sum(d.wall_seconds_per_segment_ln_sumsq) as wall_ln_sumsq,
-    coalesce(sum(d.gpu_seconds_by_segments_count), 0)::bigint as gpu_count,
-    sum(d.gpu_seconds_by_segments_sum) as gpu_sum,
-    sum(d.gpu_seconds_by_segments_work_sum) as gpu_segments,
-    coalesce(sum(d.gpu_seconds_per_segment_ln_count), 0)::bigint as gpu_ln_count,
-    sum(d.gpu_seconds_per_segment_ln_sum) as gpu_ln_sum,
-    sum(d.gpu_seconds_per_segment_ln_sumsq) as gpu_ln_sumsq,
-    coalesce(sum(d.output_mb_by_segments_count), 0)::bigint as disk_count,
-    sum(d.output_mb_by_segments_sum) as disk_sum,
-    sum(d.output_mb_by_segments_work_sum) as disk_segments,
-    coalesce(sum(d.output_mb_per_segment_ln_count), 0)::bigint as disk_ln_count,
-    sum(d.output_mb_per_segment_ln_sum) as disk_ln_sum,
-    sum(d.output_mb_per_segment_ln_sumsq) as disk_ln_sumsq
-from rollup.attempt_totals_by_workflow_daily as d
-join studio.workflows as workflows on workflows.id = d.workflow_id
-left join studio.resolution_tiers as tiers on tiers.id = d.tier_id
-where d.workflow_id = any(array(select id from studio.workflows where name = any(%(workflows)s)))
-    and d.bucket >= (select ops.known_from('attempt_totals_by_workflow_daily', array[
-        'succeeded_count', 'wall_seconds_by_segments_count', 'wall_seconds_by_segments_sum',
-        'wall_seconds_by_segments_work_sum', 'wall_seconds_per_segment_ln_count',
-        'wall_seconds_per_segment_ln_sum', 'wall_seconds_per_segment_ln_sumsq',
-        'gpu_seconds_by_segments_count', 'gpu_seconds_by_segments_sum', 'gpu_seconds_by_segments_work_sum',
-        'gpu_seconds_per_segment_ln_count', 'gpu_seconds_per_segment_ln_sum',
-        'gpu_seconds_per_segment_ln_sumsq', 'output_mb_by_segments_count', 'output_mb_by_segments_sum',
-        'output_mb_by_segments_work_sum', 'output_mb_per_segment_ln_count', 'output_mb_per_segment_ln_sum',
-        'output_mb_per_segment_ln_sumsq']))
-group by workflows.name, tiers.name
-having sum(d.succeeded_count) > 0;
-
 -- name: tiers
 select name, is_default from studio.resolution_tiers where archived_at is null order by sort_order, name;
 
 -- name: pool
 -- Workers that said within the last quarter hour that they are on.
-select workers.name
+select workers.id, workers.name
 from (
     select distinct on (worker_id) worker_id, state
     from telemetry.worker_heartbeats
@@ -53,6 +13,9 @@ from (
 join studio.workers as workers on workers.id = latest.worker_id
 where latest.state <> 'offline'
 order by workers.name;
+
+-- name: workers
+select id, name from studio.workers where name = any(%s);
 
 -- name: queue
 select waiting, running, updated_at < now() - interval '15 minutes' as is_outdated from studio.queue;

@@ -27,3 +27,9 @@ from rollup.gpu_time_by_model_daily
 where bucket > now() - interval '90 days' and host_gpu_model is not null
     and host_gpu_model not in (select gpu_model from studio.gpu_rates)
 order by 1;
+
+-- name: current
+select distinct on (gpu_model) gpu_model, price_per_gpu_hour, currency
+from studio.gpu_rates
+where valid_from <= now()
+order by gpu_model, valid_from desc;

@@ -1,0 +1,194 @@
+"""When a batch will be done: the pool, the queue and the batch put into the simulation's terms."""
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from framehouse.estimates.candidates import BASES, NORMAL_P90, Array
+from framehouse.estimates.known import Key, Knowledge, Known
+from framehouse.estimates.learning import COSTS, WALL
+from framehouse.estimates.scene import Cell, works_array
+from framehouse.estimates.schedule import Job, Kind, simulate
+from framehouse.estimates.wire import Pool, WallClock
+from framehouse.events import Queue, QueuedJob, RunningJob
+from framehouse.units import hours_from_seconds
+from framehouse.warehouse import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The pool and the queue that a batch meets.
+
+    workers      names, None for those without one; None where the pool is not known
+    worker_ids   of the names that the warehouse knows
+    is_outdated  whether the queue was told too long ago to stand for the present
+    """
+
+    workers: Sequence[str | None] | None
+    worker_ids: Mapping[str, int]
+    queue: Queue | None
+    is_outdated: bool = False
+
+    @property
+    def workflows(self) -> set[str]:
+        """What runs or waits."""
+        if self.queue is None:
+            return set()
+        return {job.workflow for job in self.queue.waiting} | {job.workflow for job in self.queue.running}
+
+    def with_pool(self, pool: Pool | None) -> "Surroundings":
+        """The same with another pool, if one is given."""
+        if pool is None:
+            return self
+        return Surroundings(workers_of(pool), self.worker_ids, self.queue, self.is_outdated)
+
+
+def surroundings(
+    session: Session, pool: Pool | None, queue: Queue | None, others: Iterable[Pool | None]
+) -> Surroundings:
+    """The pool and queue of a request, or else the warehouse's own; `others` name workers too."""
+    if pool is None:
+        known = {row["name"]: row["id"] for row in session.rows("estimates.pool")}
+        workers: Sequence[str | None] | None = list(known) or None
+    else:
+        known, workers = {}, workers_of(pool)
+    is_outdated = False
+    if queue is None and (row := session.row("estimates.queue")) is not None:
+        queue = Queue.model_validate({"waiting": row["waiting"], "running": row["running"]})
+        is_outdated = row["is_outdated"]
+    names = {name for name in workers or () if name is not None}
+    names |= {job.worker for job in queue.running} if queue is not None else set()
+    names |= {name for other in others if other is not None for name in other.workers or ()}
+    if missing := names - known.keys():
+        known |= {row["name"]: row["id"] for row in session.rows("estimates.workers", [sorted(missing)])}
+    return Surroundings(workers, known, queue, is_outdated)
+
+
+def workers_of(pool: Pool) -> list[str | None]:
+    """The workers of a pool: names, or so many without one."""
+    if pool.workers is not None:
+        return list(dict.fromkeys(pool.workers))
+    return [None] * (pool.worker_count or 0)
+
+
+def wall_clock(
+    cells: Sequence[Cell], knowledge: Knowledge, around: Surroundings
+) -> tuple[WallClock | None, str | None]:
+    """Hours until jobs of these works are done, or the reason why that is not known."""
+    if around.is_outdated:
+        return None, "queue_outdated"
+    if around.workers is None:
+        return None, "pool_unknown"
+    if not cells:
+        return None, "nothing_estimated"
+    waiting = around.queue.waiting if around.queue is not None else []
+    running = around.queue.running if around.queue is not None else []
+    others = [_cell(job) for job in waiting] + [_cell(job) for job in running]
+    kinds = _Kinds(knowledge, around.worker_ids)
+    medians = kinds.medians([*cells, *others])
+    if any(cell not in medians for cell in others):
+        return None, "queue_unknown_history"
+    if (why := kinds.why_no_interval()) is not None:
+        return None, why
+    now = datetime.now(UTC)
+    found = simulate(
+        kinds.kinds,
+        [Job(*medians[cell]) for cell in cells],
+        workers=around.workers,
+        waiting=[
+            Job(*medians[cell], priority=job.priority) for cell, job in zip(others, waiting, strict=False)
+        ],
+        running=[
+            Job(
+                *medians[cell],
+                elapsed_seconds=max(0.0, (now - job.started_at).total_seconds()),
+                worker=job.worker,
+            )
+            for cell, job in zip(others[len(waiting) :], running, strict=True)
+        ],
+        common=kinds.common,
+    )
+    more = found.one_more
+    return WallClock(
+        p50=hours_from_seconds(found.finish.p50),
+        p90=hours_from_seconds(found.finish.p90),
+        p50_with_one_more=None if more is None else hours_from_seconds(more.p50),
+        p90_with_one_more=None if more is None else hours_from_seconds(more.p90),
+    ), None
+
+
+def _cell(job: QueuedJob | RunningJob) -> Cell:
+    return (job.workflow, job.tier), (("segments", job.segment_count),)
+
+
+class _Kinds:
+    """The workflows and tiers of a simulation, in the order in which they come."""
+
+    def __init__(self, knowledge: Knowledge, worker_ids: Mapping[str, int]) -> None:
+        self._knowledge = knowledge
+        self._worker_ids = worker_ids
+        self._known: list[Known] = []
+        self.kinds: list[Kind] = []
+
+    def medians(self, cells: Collection[Cell]) -> dict[Cell, tuple[int, float]]:
+        """Of each cell that has a history its kind, and the median of its wall time on a worker of factor 1."""
+        groups: dict[Key, list[Cell]] = {}
+        for cell in dict.fromkeys(cells):
+            groups.setdefault(cell[0], []).append(cell)
+        found: dict[Cell, tuple[int, float]] = {}
+        for key, group in groups.items():
+            known = self._knowledge.by_key.get(key)
+            if known is None:
+                continue
+            low, middle, high = _wall(known, works_array(group))
+            if np.isnan(middle).any():
+                continue
+            found |= {cell: (len(self.kinds), float(middle[place])) for place, cell in enumerate(group)}
+            self._known.append(known)
+            self.kinds.append(self._kind(known, low, middle, high))
+        return found
+
+    def why_no_interval(self) -> str | None:
+        """The reason why some duration has none."""
+        return next((why for known in self._known if (why := known.why_no_interval(WALL)) is not None), None)
+
+    @property
+    def common(self) -> float:
+        """The correlation of what jobs of one kind share with what those of another do."""
+        rho = [known.outlook.record["rho"][WALL].mean() for known in self._known]
+        return min(1.0, float(self._knowledge.totals[WALL, 0]) / max(float(np.mean(rho)), 1e-3))
+
+    def _kind(self, known: Known, low: Array, middle: Array, high: Array) -> Kind:
+        record = known.outlook.record
+        with np.errstate(divide="ignore", invalid="ignore"):
+            down, up = (
+                np.nan_to_num(np.log(ratio)).mean() / NORMAL_P90 for ratio in (middle / low, high / middle)
+            )
+        rho, samples = min(1.0, float(record["rho"][WALL, 1])), max(1.0, float(record["samples"][WALL]))
+        return Kind(
+            down=float(down),
+            up=float(up),
+            shared=math.sqrt((down * down + up * up) / 2 * (rho + (1 - rho) / samples)),
+            retry_ratio=float(record["retry_ratio"]),
+            failed_ratio=float(record["failed_ratio"]) or 1.0,
+            factors={
+                name: factor
+                for name, number in self._worker_ids.items()
+                if (factor := known.factors.get(number)) is not None
+            },
+        )
+
+
+def _wall(known: Known, works: Array) -> tuple[Array, Array, Array]:
+    """P10, P50 and P90 of wall times: on a worker of factor 1 where workers make a difference, else on any."""
+    if known.factors:
+        nothing = np.zeros((len(COSTS), len(BASES)))
+        levels = known.outlook.levels(works, nothing[:, 0], nothing)
+        levels[:, :, 0] = math.nan
+    else:
+        levels = known.outlook.levels(works)
+    said = known.outlook.predict(levels)
+    return said.p10[:, WALL], said.p50[:, WALL], said.p90[:, WALL]

@@ -1,0 +1,115 @@
+"""What is known of some workflows at this moment, as estimates read it.
+
+Mostly that is what learning left behind. Of workflows and tiers whose attempts learning has not seen yet, the newest
+attempts are read and added in memory, so an estimate rests on every attempt from its commit on.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from framehouse.estimates.candidates import Array
+from framehouse.estimates.learning import COSTS, FACTOR, VERSION, learnt, shared_of
+from framehouse.estimates.outlook import INTERVAL_FROM, MOSTLY_KNOWN, Outlook, Predicted, layout
+from framehouse.estimates.totals import Part
+from framehouse.warehouse import Session
+
+Confidence = Literal["high", "medium", "low"]
+MEDIUM_FROM, HIGH_FROM = 3, 10
+#: Of the attempts that learning has not seen, so many of each workflow and tier judge candidates before it does.
+_JUDGED = 8
+_LAYOUT = layout(len(COSTS))
+
+Key = tuple[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One workflow at one tier: how many attempts succeeded, and what the next will cost.
+
+    factors     ln of each worker's factor of the wall time, by id
+    gpu_models  the models that did it, each with its share of GPU time; None is an unknown one
+    """
+
+    workflow: str
+    tier: str | None
+    sample_count: int
+    outlook: Outlook
+    factors: Mapping[int, float]
+    gpu_models: Sequence[tuple[str | None, float]]
+
+    @property
+    def confidence(self) -> Confidence:
+        """high from 10 samples, medium from 3, low below."""
+        if self.sample_count >= HIGH_FROM:
+            return "high"
+        return "medium" if self.sample_count >= MEDIUM_FROM else "low"
+
+    def predict(self, ln_works: Array) -> Predicted:
+        """What jobs of these works (m, WORKS) cost on any worker: arrays (m, COSTS)."""
+        return self.outlook.predict(self.outlook.levels(ln_works))
+
+    def is_at_times_nothing(self, cost: int) -> bool:
+        """Whether more than one sample in a hundred is nothing, and others are not."""
+        return bool(0 < self.outlook.record["known_ratio"][cost] < MOSTLY_KNOWN)
+
+    def why_no_interval(self, cost: int) -> str | None:
+        """The reason why a cost that is predicted has no interval; None where it has one."""
+        if self.outlook.record["counts"][cost] < INTERVAL_FROM:
+            return "too_few_samples"
+        return "zeros_among_samples" if self.is_at_times_nothing(cost) else None
+
+    def part(self, cost: int, means: Sequence[float]) -> Part:
+        """What jobs of these means are in a total."""
+        record = self.outlook.record
+        return Part(
+            mean=math.fsum(means),
+            squares=math.fsum(mean * mean for mean in means),
+            sd=float(record["sd"][cost]),
+            rho=record["rho"][cost].tolist(),
+            samples=float(record["samples"][cost]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """Everything that an estimate rests on; `totals` (COSTS, 3) is what intervals of totals need besides."""
+
+    by_key: Mapping[Key, Known]
+    totals: Array
+
+
+def knowledge(session: Session, workflows: Collection[str]) -> Knowledge:
+    """What is known of all tiers of the named workflows; those without an attempt that succeeded are absent."""
+    rows = session.rows("forecasts.known", {"workflows": sorted(workflows), "version": VERSION})
+    shared = session.row("forecasts.shared_totals", [VERSION])
+    found = {(row["workflow"], row["tier"]): _stored(row) for row in rows if not row["is_outdated"]}
+    outdated = {(row["workflow_id"], row["tier_id"]): row for row in rows if row["is_outdated"]}
+    if outdated:
+        for one in learnt(session, list(outdated), shared_of(session), judged_at_most=_JUDGED):
+            row = outdated[one.ids]
+            key = (row["workflow"], row["tier"])
+            found[key] = Known(*key, one.sample_count, one.outlook, _factors(one.factors), one.gpu_models)
+    totals = np.zeros((len(COSTS), 3))
+    if shared is not None:
+        totals = np.frombuffer(shared["totals"]).reshape(totals.shape)
+    return Knowledge(found, totals)
+
+
+def _stored(row: Mapping[str, Any]) -> Known:
+    return Known(
+        workflow=row["workflow"],
+        tier=row["tier"],
+        sample_count=row["sample_count"],
+        outlook=Outlook(np.frombuffer(row["outlook"], _LAYOUT)[0]),
+        factors=_factors(np.frombuffer(row["factors"], FACTOR)),
+        gpu_models=[(name, ratio) for name, ratio in row["gpu_models"]],
+    )
+
+
+def _factors(found: npt.NDArray[np.void]) -> dict[int, float]:
+    return dict(zip(found["worker"].tolist(), found["ln_factor"].tolist(), strict=True))

@@ -1,0 +1,152 @@
+"""What forecasts remember: attempts, how well candidates did, and what all histories have in common.
+
+Each is an array of records of fixed layout, so that it is kept and read as it is. C is the number of costs.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from framehouse.estimates.candidates import BASES, HALF_LIVES, STATISTICS, WORKERS, WORKS, Array
+from framehouse.estimates.outlook import HORIZONS
+from framehouse.estimates.totals import blocks_layout, common
+
+#: Numbers of samples are told apart by their binary digits, up to so many.
+BUCKETS = 8
+#: As many attempts as this weigh as much as what is expected of candidates before there are any.
+_FIRST_WEIGHT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An attempt that succeeded.
+
+    costs        in their units, None where not measured
+    works        amounts by names of WORKS
+    worker       the worker's number, None where unknown
+    is_cold      whether a model had to be loaded
+    finished_us  when it finished: microseconds since 1970
+    identity     a number that no other attempt of this history has
+    gpu_model    index into a list that the caller keeps
+    """
+
+    costs: Sequence[float | None]
+    works: Mapping[str, float]
+    worker: int | None = None
+    is_cold: bool | None = None
+    finished_us: int = 0
+    identity: int = 0
+    gpu_model: int = -1
+
+
+def sample_layout(costs: int) -> np.dtype[np.void]:
+    """A remembered attempt; costs that are unknown are NaN, and so are works and the worker's ln factors."""
+    return np.dtype(
+        [
+            ("finished_us", "i8"),
+            ("identity", "i8"),
+            ("worker", "i4"),
+            ("gpu_model", "i2"),
+            ("is_cold", "i1"),
+            ("costs", "f8", (costs,)),
+            ("ln_works", "f8", (len(WORKS),)),
+            ("effects", "f8", (costs,)),
+        ]
+    )
+
+
+def judgement_layout(costs: int) -> np.dtype[np.void]:
+    """How well a history's candidates did: pinball losses and their weights; without and with knowing the worker,
+    stretch of the interval (ln; down, up) and spread (weight, sum of squared errors of ln); scatter about the mean
+    without (weight, sum of squared relative errors); and errors of totals."""
+    return np.dtype(
+        [
+            ("losses", "f8", _losses(costs)),
+            ("weights", "f8", _losses(costs)[:3]),
+            ("stretch", "f8", (costs, 2, 2)),
+            ("spread", "f8", (costs, 2, 2)),
+            ("scatter", "f8", (costs, 2)),
+            ("blocks", blocks_layout(costs)),
+        ]
+    )
+
+
+def shared_layout(costs: int) -> np.dtype[np.void]:
+    """What all histories have in common besides the workers' factors; the stretch by number of samples."""
+    return np.dtype(
+        [
+            ("losses", "f8", _losses(costs)),
+            ("weights", "f8", _losses(costs)[:3]),
+            ("stretch", "f8", (costs, BUCKETS, 2, 2)),
+            ("spread", "f8", (costs, 2, 2)),
+            ("scatter", "f8", (costs, 2)),
+            ("rho", "f8", (costs, len(HORIZONS), 2)),
+            ("common", "f8", (costs, 2)),
+            ("stretch_of_totals", "f8", (costs, 2)),
+            ("last_error", "f8", (costs,)),
+            ("last_history", "i8"),
+        ]
+    )
+
+
+def _losses(costs: int) -> tuple[int, ...]:
+    return (costs, len(WORKERS), len(BASES), len(HALF_LIVES), STATISTICS)
+
+
+def _first_losses() -> Array:
+    """What to expect of candidates while nobody knows better: segments before other work, any worker, a long memory.
+
+    The tenth is about what costs lose that scatter by a third; a half-life of four attempts loses a tenth more where
+    nothing changes.
+    """
+    losses = np.full(_losses(1)[1:], 0.1)
+    losses += 0.002 * np.arange(len(BASES))[:, None, None]
+    losses += 0.01 * np.arange(len(WORKERS))[:, None, None, None]
+    losses += np.array([0.01, 0.003, 0.0])[:, None]
+    return losses
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all histories have in common: the usual spread, which candidates do well, how far intervals have to be
+    stretched, by the number of samples, and the workers' factors.
+
+    effects maps a worker to (C, 2): weight, and ln of the factor.
+    """
+
+    costs: int = 1
+    record: np.void = field(init=False)
+    effects: dict[int, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.record = np.zeros(1, shared_layout(self.costs))[0]
+        self.record["losses"] = _FIRST_WEIGHT * _first_losses()
+        self.record["weights"] = _FIRST_WEIGHT
+        self.record["spread"] = self.record["scatter"] = (1.0, 0.09)
+        self.record["rho"] = (5.0, 0.25)
+
+    @property
+    def sd(self) -> Array:
+        """Standard deviation of ln(cost) about its prediction, without and with knowing the worker: (C, 2)."""
+        found: Array = np.sqrt(self.record["spread"][..., 1] / self.record["spread"][..., 0])
+        return found
+
+    def totals(self) -> Array:
+        """What intervals of totals need besides each history's outlook: the covariance between histories, and the ln
+        of the stretch (down, up): (C, 3)."""
+        return np.column_stack([common(self.record), self.record["stretch_of_totals"]])
+
+    def effect(self, worker: int | None) -> Array | None:
+        """ln of a worker's factor, (C,); None where unknown."""
+        if worker is None or worker not in self.effects:
+            return None
+        return self.effects[worker][:, 1]
+
+
+def ln_works(works: Mapping[str, float]) -> Array:
+    """ln of the amounts in the order of WORKS, NaN where unknown or none; the job itself is always one."""
+    found = [math.log(amount) if (amount := works.get(name) or 0.0) > 0 else math.nan for name in WORKS]
+    found[-1] = 0.0
+    return np.array(found)
