@@ -30,7 +30,8 @@ _PARTS = (
 
 @dataclass(slots=True)
 class _Spent:
-    """GPU seconds, how many of them have a rate, and what those cost; attempts that say theirs, and that should."""
+    """GPU seconds, how many of them have a rate, and what those cost; attempts that say theirs, that should and do not,
+    and that no rate covers."""
 
     seconds: float = 0.0
     priced: float = 0.0
@@ -38,6 +39,7 @@ class _Spent:
     wasted: float = 0.0
     known_count: float = 0
     unknown_count: float = 0
+    unpriced_count: float = 0
 
     def add(self, model: Value, values: Mapping[str, Value], rate: Rate | None) -> None:
         useful, wasted, attempts, *known = (number(values[part]) or 0.0 for part in _PARTS)
@@ -45,7 +47,9 @@ class _Spent:
         self.known_count += sum(known)
         # Who names no GPU and no GPU time had none; who names one and no time leaves the cost unknown.
         self.unknown_count += attempts - sum(known) if model is not None else 0
-        if rate is not None:
+        if rate is None:
+            self.unpriced_count += sum(known) if useful + wasted else 0
+        else:
             self.priced += useful + wasted
             self.cost += (useful + wasted) / 3600 * rate.price_per_gpu_hour
             self.wasted += wasted / 3600 * rate.price_per_gpu_hour
@@ -54,9 +58,12 @@ class _Spent:
         # Sums of the same numbers in another order; what has no rate is seconds, not the last bits of some.
         is_priced = self.seconds - self.priced <= 1e-9 * self.seconds
         is_whole = is_priced and self.known_count > 0 and self.unknown_count == 0
+        is_some = self.known_count > 0 and (self.priced > 0 or self.seconds == 0)
         return {
             "gpu_cost": self.cost if is_whole else None,
             "wasted_gpu_cost": self.wasted if is_whole else None,
+            "priced_gpu_cost": self.cost if is_some else None,
+            "gpu_cost_unknown_count": round(self.unknown_count + self.unpriced_count),
             "priced_gpu_ratio": self.priced / self.seconds if self.seconds else None,
         }
 

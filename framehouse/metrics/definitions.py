@@ -165,10 +165,22 @@ METRICS: tuple[Metric, ...] = (
            better=Better.LOWER),
     Metric("wasted_gpu_cost", "What the GPU time of failed and canceled attempts cost; likewise.", is_priced=True,
            better=Better.LOWER),
+    Metric(
+        "priced_gpu_cost", "What the GPU time that has a rate cost: all GPU time cost at least this.",
+        is_priced=True, better=Better.LOWER,
+    ),
+    Metric(
+        "gpu_cost_unknown_count", "Attempts whose GPU time has no rate, or that name a GPU and no time.",
+        is_priced=True, better=Better.LOWER,
+    ),
     Metric("priced_gpu_ratio", "GPU time that has a rate among all GPU time.", is_priced=True, better=Better.HIGHER),
     Metric(
         "gpu_time_unknown_count", "Attempts that did not say what GPU time they took: no cost counts them.",
         "attempt_count - gpu_seconds_count - wasted_gpu_seconds_count", Better.LOWER,
+    ),
+    Metric(
+        "output_unknown_count", "Succeeded attempts that did not say what they wrote: no output counts them.",
+        "succeeded_count - output_mb_count", Better.LOWER,
     ),
     *(metric for q in QUANTITIES for metric in _family(q)),
     Metric("score_count", "Scores given.", "score_count", source=SCORES),

@@ -97,7 +97,7 @@ def trend(
         raise QueryError(f"a moving average of {moving} buckets cannot be had", hint="1 to 366")
     if wanted.is_priced and wanted.unit.dimension != "money":
         raise QueryError(
-            f"{name} has no trend", hint="ask for gpu_cost, which is unknown where this is below 1"
+            f"{name} has no trend", hint="ask for gpu_cost, which is unknown where some has no rate"
         )
     with warehouse.session(is_snapshot=True) as session:
         reader = Reader(session, window=window, zone_name=zone_name, where=where)

@@ -98,6 +98,23 @@ def test_gpu_time_that_nobody_told_leaves_the_cost_unknown(studio: Warehouse) ->
     assert count == {"gpu_time_unknown_count": 2}
 
 
+def test_what_is_known_of_a_cost_is_told_beside_what_is_not(studio: Warehouse) -> None:
+    def known(**asked: Any) -> tuple[Any, Any]:
+        names = ["priced_gpu_cost", "gpu_cost_unknown_count"]
+        [found] = metrics.read(studio, names, window=WEEK, **asked)
+        return tuple(found[name] for name in names)  # type: ignore[return-value]
+
+    assert known() == (None, 0)
+    store(studio, [held(3, 0.5), held(1, 0.5, "H100", outcome="failed"), held(1, 2, "H100")])
+    assert known() == (None, 3)
+    set_rate(studio, rate("L40S", 2.0))
+    assert known() == (6, 2)
+    set_rate(studio, rate("H100", 4.0, 1))
+    assert known() == (10, 1)
+    store(studio, [event(finished_at=DAY.isoformat(), host={"gpu_model": "L40S"})])
+    assert (known(), known(where={"outcome": "failed"})) == ((10, 2), (None, 1))
+
+
 def test_a_free_gpu_costs_nothing_and_that_is_known(studio: Warehouse) -> None:
     set_rate(studio, rate("L40S", 0.0))
     store(studio, [held(3, 0), event(finished_at=DAY.isoformat(), gpu_count=0, gpu_seconds=0.0)])
