@@ -11,6 +11,7 @@ from api.middleware import Watch
 from api.parameters import nothing_else
 from api.routes import (
     attempts,
+    budgets,
     estimates,
     ingest,
     performance,
@@ -28,6 +29,7 @@ from framehouse.config import settings as process_settings
 _INGEST = (ingest.router, quarantine.router)
 _READING = (
     estimates.router,
+    budgets.router,
     performance.router,
     reports.router,
     attempts.router,
@@ -50,6 +52,7 @@ _TAGS = [
     {"name": "quarantine", "description": "Refused bodies, kept byte for byte."},
     {"name": "attempts", "description": "What is stored, read back."},
     {"name": "estimates", "description": "What a batch will take, and how earlier estimates did."},
+    {"name": "budgets", "description": "What may be spent, and the submission of what will be."},
     {"name": "performance", "description": "Comparisons, trends, rankings, and what they rest on."},
     {"name": "reference", "description": "Tiers, workflows, workers, projects."},
     {"name": "stream", "description": "What is written, as it is written."},

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from api import bodies
 from framehouse.errors import (
+    BudgetExceededError,
     BuildError,
     BusyError,
     ConfigError,
@@ -36,6 +37,7 @@ RETRY_AFTER_SECONDS = {"busy": 1, "unreachable": 5, "not_ready": 5}
 #: The first class that fits decides.
 _STATUS: tuple[tuple[type[FramehouseError], int], ...] = (
     (TakenError, 409),
+    (BudgetExceededError, 409),
     (ContractError, 422),
     (NotFoundError, 404),
     (NoAnswerError, 410),
@@ -132,7 +134,7 @@ def problem(
 def of_error(error: FramehouseError) -> Response:
     """One of framehouse's own errors as a response."""
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
-    found = error.problems if isinstance(error, ContractError) else ()
+    found = error.problems if isinstance(error, (ContractError, BudgetExceededError)) else ()
     if status >= 500:
         _log.warning("%s: %s", error.code, error)
     return problem(status, error.code, _sentence(error), found)

@@ -45,9 +45,9 @@ def text(model: type[BaseModel]) -> str:
     return json.dumps(document(model), indent=2, ensure_ascii=False) + "\n"
 
 
-def body_of(model: type[BaseModel]) -> dict[str, Any]:
+def body_of(model: type[BaseModel], *, is_required: bool = True) -> dict[str, Any]:
     """`openapi_extra` of a route whose handler reads one JSON object by itself."""
-    return _body(_reference(model, "validation"), is_required=True)
+    return _body(_reference(model, "validation"), is_required)
 
 
 def one_or_many(*models: type[BaseModel], is_required: bool = True) -> dict[str, Any]:

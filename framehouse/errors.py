@@ -18,6 +18,7 @@ FramehouseError               what went wrong, a stable `code`, and a `hint`: wh
 │   ├── DuplicateKeyError     an object names a key twice
 │   ├── TakenError            a name that is given once belongs to another row
 │   └── RefusedError          the database refuses a value that the contract lets through
+├── BudgetExceededError       a submission would cross the level at which a budget blocks; carries `problems`
 ├── NotFoundError             the thing asked for does not exist
 ├── QueryError                a question that metrics cannot express
 │   └── NoAnswerError         a sound question whose data is gone (raw dropped)
@@ -158,6 +159,16 @@ class RefusedError(ContractError):
     """The database refuses a value that the contract lets through."""
 
     code = "refused_by_database"
+
+
+class BudgetExceededError(FramehouseError):
+    """What was submitted would cross the level at which a budget blocks; nothing of it was committed."""
+
+    code = "budget_exceeded"
+
+    def __init__(self, message: str, problems: list[Problem], *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = problems
 
 
 class NotFoundError(FramehouseError):

@@ -13,6 +13,7 @@ from framehouse.estimates.clock import Surroundings, surroundings, wall_clock
 from framehouse.estimates.known import Confidence, Knowledge, knowledge
 from framehouse.estimates.prices import Prices, prices
 from framehouse.estimates.scene import Cell, estimates, tier_of, works_of
+from framehouse.estimates.spending import told
 from framehouse.estimates.store import store
 from framehouse.estimates.sums import breakdown, shares, totals, unknown
 from framehouse.estimates.totals import Distribution
@@ -48,6 +49,10 @@ def estimate_batch(warehouse: Warehouse, request: BatchRequest) -> BatchAnswer:
     scenes, outcome = known.outcome(request.scenes, keys, tiers, around)
     both = list(zip(request.scenes, scenes, strict=True))
     whole = outcome.totals
+    of_budgets = {"gpu_hours": whole.gpu_hours, "cost": whole.cost, "disk_gb": whole.disk_gb}
+    budgets = told(
+        warehouse, request.project, of_budgets, unknown_scenes=len(scenes) - outcome.estimated_scenes
+    )
     answer = BatchAnswer(
         **_fields(outcome),
         estimate_id=uuid4() if request.store else None,
@@ -70,6 +75,7 @@ def estimate_batch(warehouse: Warehouse, request: BatchRequest) -> BatchAnswer:
             for place, variation in enumerate(request.what_if, start=1)
         ),
         scenes=tuple(scenes),
+        budgets=budgets,
     )
     if request.store:
         store(warehouse, request, answer)

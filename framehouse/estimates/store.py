@@ -40,6 +40,7 @@ def store(warehouse: Warehouse, request: BatchRequest, answer: BatchAnswer) -> N
                 "answer": Json(said),
                 "total_scenes": answer.total_scenes,
                 "estimated_scenes": answer.estimated_scenes,
+                "project": request.project,
             },
         )
         rows = (_row(answer, ordinal, scene) for ordinal, scene in enumerate(answer.scenes, start=1))

@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import Field, model_validator
 
 from framehouse.estimates.known import Confidence
+from framehouse.estimates.spending import BudgetState
 from framehouse.estimates.totals import Distribution
 from framehouse.events import Count, Name, Parameters, Queue, Record
 
@@ -103,6 +104,8 @@ class BatchRequest(Record):
     """Estimate it otherwise too. Nothing of that is stored."""
     store: bool = True
     """Keep the estimate, to be scored against what happens."""
+    project: Name | None = None
+    """Whose work it is: the answer says how its budgets would stand, and so does its submission."""
 
     @model_validator(mode="after")
     def _is_broken_down_once(self) -> Self:
@@ -259,6 +262,7 @@ class BatchAnswer(Outcome):
     breakdown: tuple[Breakdown, ...]
     what_if: tuple[Varied, ...]
     scenes: tuple[SceneAnswer, ...]
+    budgets: tuple[BudgetState, ...] = ()
 
 
 #: What each reason means, for people.

@@ -217,18 +217,22 @@ class Warehouse:
         self._pool.close()
 
     @contextmanager
-    def session(self, *, is_snapshot: bool = False) -> Iterator[Session]:
+    def session(self, *, is_snapshot: bool = False, lock: str | None = None) -> Iterator[Session]:
         """A session in one transaction, committed at the end, rolled back on an error.
 
         Raises RefusedError for a value that the database refuses, WarehouseError for all else that it does.
         `is_snapshot` reads everything as of one instant (REPEATABLE READ, read only). Dropped chunks are gone for older
-        snapshots too, so it first takes the lock that whoever drops them waits for.
+        snapshots too, so it first takes the lock that whoever drops them waits for. `lock` names a statement that locks
+        tables before such a snapshot is taken, which may write then.
         """
         try:
             with self._pool.connection() as connection:
-                if is_snapshot:
-                    connection.execute("set transaction isolation level repeatable read read only")
+                if is_snapshot or lock is not None:
+                    mode = "read only" if lock is None else "read write"
+                    connection.execute(f"set transaction isolation level repeatable read {mode}")
                     connection.execute(statement("maintain.hold_raw"))
+                if lock is not None:
+                    connection.execute(statement(lock))
                 yield Session(connection)
         except psycopg.OperationalError as error:  # psycopg_pool.PoolTimeout is one
             raise _operational(error) from error

@@ -35,6 +35,10 @@ BEYOND_SCHEMA = {
     "POST /api/quarantine/{id}/replay": "as events and heartbeats, and the one that the row holds",
     "POST /api/resolution-tiers": "a name that is more than spaces, numbers without a point for sizes",
     "PUT /api/gpu-rates": "a name that is more than spaces, the currency of the other rates",
+    "POST /api/budgets": "a name that is more than spaces, a span for once alone, levels in their order",
+    "PUT /api/budgets/{id}": "as a new budget",
+    "GET /api/budgets/crossings": "a cursor that a page gave",
+    "POST /api/estimates/{id}/submission": "a name that is more than spaces",
     "GET /api/jobs/{job_id}/attempts": "a name that is more than spaces",
     "GET /api/attempts": "a cursor that a page gave, names that are more than spaces",
     "GET /api/estimates/history": "a time zone that there is, a beginning before the end",
@@ -124,9 +128,12 @@ def known(api: httpx.Client, event: Event) -> dict[str, dict[str, Any]]:
     assert api.post("/api/events", json=[*sent, event(tier="8k")]).is_success
     asked = api.post("/api/estimates", json={"scenes": [scene], "pool": {"worker_count": 2}})
     [refused] = api.get("/api/quarantine").json()["items"]
+    made = api.post("/api/budgets", json={"name": "film", "quantity": "gpu_hours", "amount": 0.1})
     return {
         "/api/jobs/{job_id}/attempts": {"job_id": sent[0]["job_id"]},
         "/api/estimates/{id}": {"id": asked.json()["estimate_id"]},
+        "/api/estimates/{id}/submission": {"id": asked.json()["estimate_id"]},
+        "/api/budgets/{id}": {"id": made.json()["id"]},
         "/api/quarantine/{id}": {"id": refused["id"]},
         "/api/quarantine/{id}/replay": {"id": refused["id"]},
     }

@@ -48,7 +48,7 @@ select version_num from framehouse_version;
 -- A restore replaces every row of these; a new warehouse has none but the tiers of the migration, untouched.
 select exists (select from telemetry.performance_metrics) or exists (select from telemetry.worker_heartbeats)
     or exists (select from ops.attempt_ledger) or exists (select from ops.quarantine)
-    or exists (select from ops.estimates)
+    or exists (select from ops.estimates) or exists (select from studio.budgets)
     or exists (select from studio.projects) or exists (select from studio.characters)
     or exists (select from studio.scene_types) or exists (select from studio.scenes)
     or exists (select from studio.workflows) or exists (select from studio.workers)

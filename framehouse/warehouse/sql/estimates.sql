@@ -21,8 +21,8 @@ select id, name from studio.workers where name = any(%s);
 select waiting, running, updated_at < now() - interval '15 minutes' as is_outdated from studio.queue;
 
 -- name: store
-insert into ops.estimates (id, request, answer, total_scenes, estimated_scenes)
-values (%(id)s, %(request)s, %(answer)s, %(total_scenes)s, %(estimated_scenes)s);
+insert into ops.estimates (id, request, answer, total_scenes, estimated_scenes, project)
+values (%(id)s, %(request)s, %(answer)s, %(total_scenes)s, %(estimated_scenes)s, %(project)s);
 
 -- name: stored
 select id, created_at, request, answer from ops.estimates where id = %(id)s;
