@@ -5,7 +5,13 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from framehouse.errors import ContractError, FramehouseError, Problem, UnreachableError
+from framehouse.errors import (
+    BudgetExceededError,
+    ContractError,
+    FramehouseError,
+    Problem,
+    UnreachableError,
+)
 
 
 def get(url: str) -> Any:
@@ -16,7 +22,8 @@ def get(url: str) -> Any:
 def post(url: str, body: Any) -> Any:
     """The JSON answer to a JSON body.
 
-    Raises ContractError with its problems for a 422, FramehouseError for another refusal, UnreachableError.
+    Raises ContractError with its problems for a 422, BudgetExceededError where a budget blocks, FramehouseError for
+    another refusal, UnreachableError.
     """
     return _fetch(Request(url, json.dumps(body).encode(), {"content-type": "application/json"}))  # noqa: S310
 
@@ -40,9 +47,11 @@ def _fetch(request: Request) -> Any:
             said = json.load(error)
         except ValueError:
             raise FramehouseError(f"{request.full_url} answered {error.code} {error.reason}") from None
+        found = [Problem(e["path"], e["message"], e.get("expected")) for e in said.get("errors", [])]
         if error.code == 422:
-            found = [Problem(e["path"], e["message"], e.get("expected")) for e in said.get("errors", [])]
             raise invalid("the request", found) from None
+        if said.get("code") == BudgetExceededError.code:
+            raise BudgetExceededError(said["detail"], found) from None
         raise FramehouseError(f"the API refused: {said.get('detail') or error.reason}") from None
     except (URLError, OSError) as error:
         reason = getattr(error, "reason", error)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from framehouse.cli.client import invalid, post
-from framehouse.errors import ContractError
+from framehouse.cli.submission import REFUSED, show_budgets, show_submission, submitted, tell_refusal
+from framehouse.errors import BudgetExceededError, ContractError
 
 if TYPE_CHECKING:
     from framehouse.config import Settings
@@ -26,11 +27,23 @@ _NO_TIER = "-"
     "--workers", type=click.IntRange(1, 10_000), help="How many workers will do it.  [the live pool]"
 )
 @click.option("--no-store", is_flag=True, help="Do not keep the estimate to be scored later.")
+@click.option("--project", metavar="NAME", help="Whose work it is; says how its budgets would stand.")
+@click.option(
+    "--submit", "is_submitted", is_flag=True, help="Commit it to its budgets, unless one blocks it."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON.")
 @click.option(
     "--server", is_flag=True, help="Ask the API at FRAMEHOUSE_URL, even where the warehouse is at hand."
 )
-def estimate(file: str, workers: int | None, no_store: bool, as_json: bool, server: bool) -> None:
+def estimate(
+    file: str,
+    workers: int | None,
+    no_store: bool,
+    project: str | None,
+    is_submitted: bool,
+    as_json: bool,
+    server: bool,
+) -> None:
     """Estimate the batch of scenes in FILE before anyone submits it: GPU and wall time, disk, when it will be done.
 
     FILE is JSON (the body of POST /api/estimates, or a list of scenes) or CSV with a column for each field; - reads
@@ -39,26 +52,46 @@ def estimate(file: str, workers: int | None, no_store: bool, as_json: bool, serv
     \b
     framehouse estimate batch.json
     framehouse estimate scenes.csv --workers 6
+    framehouse estimate scenes.csv --project film --submit
     echo '[{"workflow": "portrait", "target_seconds": 30, "segment_seconds": 5}]' | framehouse estimate -
 
-    Exit codes: 0 everything was estimated, 3 some scenes have no history and are listed, 1 the batch is invalid.
+    Exit codes: 0 everything was estimated, 3 some scenes have no history and are listed, 4 a budget has no room for the
+    submission, 1 the batch is invalid.
     """
     from framehouse.config import settings
 
+    if is_submitted and no_store:
+        raise click.UsageError("--submit needs the stored estimate that --no-store leaves out")
     request = read_request(file)
     if workers is not None:
         request["pool"] = {"worker_count": workers}
     if no_store:
         request["store"] = False
-    if server or not _has_warehouse():
-        answer = post(f"{settings().api_url}/api/estimates", request)
-    else:
-        answer = _ask(settings(), request)
+    if project is not None:
+        request["project"] = project
+    is_remote = server or not _has_warehouse()
+    url = f"{settings().api_url}/api/estimates"
+    answer = post(url, request) if is_remote else _ask(settings(), request)
+    refusal = None
+    if is_submitted:
+        try:
+            answer["submission"] = submitted(settings(), answer["estimate_id"], is_remote=is_remote)
+        except BudgetExceededError as error:
+            refusal, answer["submission"] = error, None
+    _print(answer, as_json=as_json)
+    if refusal is not None:
+        tell_refusal(refusal)
+        sys.exit(REFUSED)
+    sys.exit(3 if answer["unknown"] else 0)
+
+
+def _print(answer: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(answer, indent=2))
-    else:
-        show(answer)
-    sys.exit(3 if answer["unknown"] else 0)
+        return
+    show(answer)
+    show_budgets(answer["budgets"])
+    show_submission(answer.get("submission"))
 
 
 def read_request(file: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "From nothing to a scored estimate, on real ffmpeg jobs."),
     "sql": ("sql", "Answer an analyst's query, from rollups where that is identical."),
     "estimate": ("estimate", "Say what a batch will take, before it runs."),
+    "budget": ("budget", "What may be spent, how it stands, and what was refused."),
     "backtest": ("backtest", "Replay attempts, and say how good forecasts would have been."),
     "run": ("run", "Run a command, measure it, send the attempt."),
     "load": ("load", "Load files of events, or what waits in the spool."),

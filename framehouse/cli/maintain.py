@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT_SECONDS = 60.0
 RETENTION_EVERY_SECONDS = 3600.0
+BUDGETS_EVERY_SECONDS = 60.0
 
 _log = logging.getLogger("framehouse.maintain")
 
@@ -35,7 +36,7 @@ def maintain(every_seconds: float | None) -> None:
 
     Readers never wait for this and see right numbers without it; it makes them faster. `framehouse serve` does it by
     itself. Stop it whenever you like. With --every it also drops raw rows that are older than `framehouse retention`
-    says, once an hour.
+    says, once an hour, and once a minute records which budgets have crossed a level.
 
     \b
     framehouse maintain               work off what waits
@@ -96,6 +97,7 @@ class Keeper:
         self._stopping = threading.Event()
         self._warehouse: Warehouse | None = None
         self._next_retention = time.monotonic() + RETENTION_EVERY_SECONDS
+        self._next_budgets = time.monotonic()
 
     def run(self) -> None:
         """Maintain until `stop`."""
@@ -148,6 +150,15 @@ class Keeper:
         if started >= self._next_retention:
             self._next_retention = started + RETENTION_EVERY_SECONDS
             self._drop(self._warehouse)
+        if started >= self._next_budgets:
+            self._next_budgets = started + BUDGETS_EVERY_SECONDS
+            self._note_crossings(self._warehouse)
+
+    def _note_crossings(self, warehouse: "Warehouse") -> None:
+        from framehouse.estimates.submission import note_crossings
+
+        for crossing in note_crossings(warehouse):
+            _log.warning("%s", crossing)
 
     def _drop(self, warehouse: "Warehouse") -> None:
         from framehouse.warehouse.retention import drop, preview

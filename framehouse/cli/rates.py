@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from framehouse.cli.instants import instant
 from framehouse.cli.opened import opened
 from framehouse.config import settings
 
@@ -97,18 +98,6 @@ def remove(model: str, since: str | None) -> None:
 
 
 def _since(warehouse: "Warehouse", text: str | None) -> datetime:
-    """A day of the studio's zone, or an instant (of that zone, if it names none)."""
-    from framehouse.metrics.read import studio_zone
     from framehouse.windows import EARLIEST
-    from framehouse.zones import zone
 
-    if text is None:
-        return EARLIEST
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(
-            f"{text!r} is no day; say 2026-07-01, or an instant such as 2026-07-01T08:00:00+02:00",
-            param_hint="--from",
-        ) from None
-    return found if found.tzinfo else found.replace(tzinfo=zone(studio_zone(warehouse)))
+    return EARLIEST if text is None else instant(warehouse, text, "--from")

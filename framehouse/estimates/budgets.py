@@ -7,8 +7,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+from pydantic import TypeAdapter, ValidationError
+
 from framehouse.errors import ContractError, NotFoundError, Problem, TakenError
-from framehouse.events import MEASURE_MAX
+from framehouse.events import MEASURE_MAX, Name
 from framehouse.warehouse import Session, Warehouse
 from framehouse.windows import Window, midnight
 
@@ -160,7 +162,11 @@ def _check_name(session: Session, name: str, *, of: int | None = None) -> None:
 
 def _check(terms: Terms) -> None:
     names = {"name": terms.name, "project": terms.project}
-    problems = [Problem(field, "empty", "a name") for field, value in names.items() if value == ""]
+    problems = [
+        Problem(field, "no name", "text of 1 to 200 characters, without control characters")
+        for field, value in names.items()
+        if value is not None and not _is_name(value)
+    ]
     if terms.quantity not in QUANTITIES:
         problems.append(Problem("quantity", "nothing that is budgeted", f"one of: {', '.join(QUANTITIES)}"))
     if not 0 < terms.amount <= MEASURE_MAX:
@@ -174,6 +180,16 @@ def _check(terms: Terms) -> None:
     if problems:
         said = "; ".join(f"{problem.path} must be {problem.expected}" for problem in problems)
         raise ContractError(f"this is no budget: {said}", problems)
+
+
+_name = TypeAdapter[str](Name)
+
+
+def _is_name(value: str) -> bool:
+    try:
+        return _name.validate_python(value) == value
+    except ValidationError:
+        return False
 
 
 def _wrong_period(terms: Terms) -> list[Problem]:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 from framehouse.errors import NoAnswerError
 from framehouse.estimates.budgets import QUANTITIES, Budget, Quantity, budgets, is_above
@@ -92,13 +91,13 @@ class BudgetState:
 
 def states(session: Session, *, include_archived: bool = False) -> list[BudgetState]:
     """How all budgets stand now, in the order of their names."""
-    found, clock = budgets(session, include_archived=include_archived), _Clock.of(session)
-    return [_state(session, one, clock, _NOTHING) for one in found]
+    moment = _Moment(session)
+    return [moment.state(one, _NOTHING) for one in budgets(session, include_archived=include_archived)]
 
 
 def state(session: Session, one: Budget) -> BudgetState:
     """How one budget stands now."""
-    return _state(session, one, _Clock.of(session), _NOTHING)
+    return _Moment(session).state(one, _NOTHING)
 
 
 def check(
@@ -123,11 +122,11 @@ def checked(
     session: Session, project: str | None, asked: Mapping[Quantity, Asked] | None = None
 ) -> tuple[BudgetState, ...]:
     """The same of what is asked for by quantity, or of nothing more; only budgets whose period is now are checked."""
-    clock = _Clock.of(session)
+    moment = _Moment(session)
     return tuple(
-        _state(session, one, clock, _NOTHING if asked is None else asked[one.quantity])
+        moment.state(one, _NOTHING if asked is None else asked[one.quantity])
         for one in budgets(session)
-        if one.project in {None, project} and clock.now in clock.window(one)
+        if one.project in {None, project} and moment.is_within(one)
     )
 
 
@@ -155,50 +154,56 @@ def predicted(row: Mapping[str, Any], quantity: Quantity) -> tuple[float, int]:
 _NOTHING = Asked(0.0, None, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Clock:
-    """Now, and whose days it is told in."""
+class _Moment:
+    """One snapshot, and what several budgets read of it."""
 
-    now: datetime
-    tz: ZoneInfo
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._now = datetime.now(UTC)
+        self._tz = zone(session.value("metrics.studio_zone") or "UTC")
+        self._committed: dict[str | None, Mapping[str, Any]] = {}
 
-    @classmethod
-    def of(cls, session: Session) -> "_Clock":
-        return cls(datetime.now(UTC), zone(session.value("metrics.studio_zone") or "UTC"))
+    def is_within(self, one: Budget) -> bool:
+        """Whether a period of the budget is now."""
+        return self._now in one.window(self._now, self._tz)
 
-    def window(self, one: Budget) -> Window:
-        return one.window(self.now, self.tz)
+    def state(self, one: Budget, asked: Asked) -> BudgetState:
+        window = one.window(self._now, self._tz)
+        spent, unknown_attempts = _spent(self._session, one, window)
+        committed, unknown_scenes = 0.0, asked.unknown_scenes
+        if (
+            self._now in window
+        ):  # what is still to be done will be in no period that is over, or has not begun
+            committed, unpredicted = predicted(self._open(one.project), one.quantity)
+            unknown_scenes += unpredicted
+        before = (spent or 0.0) + committed
+        total = before + (asked.mean or 0.0)
+        p90_total = None if asked.p90 is None else before + asked.p90
+        level, p90_level = _level(one, total), None if p90_total is None else _level(one, p90_total)
+        return BudgetState(
+            budget=one,
+            starts_at=window.start,
+            ends_at=window.end,
+            spent=spent,
+            unknown_attempts=unknown_attempts,
+            committed=committed,
+            asked=asked.mean,
+            unknown_scenes=unknown_scenes,
+            total=total,
+            p90_total=p90_total,
+            remaining=one.amount - total,
+            level=level,
+            p90_level=p90_level,
+            notes=tuple(_notes(one, spent, unknown_attempts, unknown_scenes, level, p90_level)),
+        )
 
-
-def _state(session: Session, one: Budget, clock: _Clock, asked: Asked) -> BudgetState:
-    window = clock.window(one)
-    spent, unknown_attempts = _spent(session, one, window)
-    committed, unknown_scenes = 0.0, asked.unknown_scenes
-    if clock.now in window:  # what is still to be done will be in no period that is over, or has not begun
-        row = session.row("budgets.committed", {"project": one.project})
-        assert row is not None
-        committed, unpredicted = predicted(row, one.quantity)
-        unknown_scenes += unpredicted
-    before = (spent or 0.0) + committed
-    total = before + (asked.mean or 0.0)
-    p90_total = None if asked.p90 is None else before + asked.p90
-    level, p90_level = _level(one, total), None if p90_total is None else _level(one, p90_total)
-    return BudgetState(
-        budget=one,
-        starts_at=window.start,
-        ends_at=window.end,
-        spent=spent,
-        unknown_attempts=unknown_attempts,
-        committed=committed,
-        asked=asked.mean,
-        unknown_scenes=unknown_scenes,
-        total=total,
-        p90_total=p90_total,
-        remaining=one.amount - total,
-        level=level,
-        p90_level=p90_level,
-        notes=tuple(_notes(one, spent, unknown_attempts, unknown_scenes, level, p90_level)),
-    )
+    def _open(self, project: str | None) -> Mapping[str, Any]:
+        """Sums over all scenes that are committed, of a project or of the whole studio."""
+        if project not in self._committed:
+            row = self._session.row("budgets.committed", {"project": project})
+            assert row is not None
+            self._committed[project] = row
+        return self._committed[project]
 
 
 def _spent(session: Session, one: Budget, window: Window) -> tuple[float | None, int]:

@@ -21,8 +21,8 @@ _LOCK = "budgets.lock_submissions"
 
 @dataclass(frozen=True, slots=True)
 class Commitment:
-    """A submitted estimate. It is open until it is released, or each of its scenes has succeeded (`finished_at`, which
-    a later submission notes)."""
+    """A submitted estimate. It is open until it is released, or found to have succeeded in each of its scenes
+    (`finished_at`)."""
 
     estimate_id: UUID
     project: str | None
@@ -112,13 +112,13 @@ def release(warehouse: Warehouse, estimate_id: UUID) -> Commitment:
     return found
 
 
-def note_crossings(warehouse: Warehouse) -> int:
-    """Record the levels that budgets have come above by what was spent; how many budgets are above one."""
+def note_crossings(warehouse: Warehouse) -> list[str]:
+    """Record the levels that budgets have come above by what was spent; those that are new, in words."""
     with warehouse.session(lock=_LOCK) as session:
+        session.run("budgets.finish_commitments")
         now = datetime.now(UTC)
-        above = [one for one in states(session) if one.level != "ok" and one.starts_at <= now < one.ends_at]
-        _record(session, above, None)
-    return len(above)
+        current = [one for one in states(session) if one.starts_at <= now < one.ends_at]
+        return _record(session, current, None)
 
 
 def crossings(
@@ -150,8 +150,9 @@ def _commitment(session: Session, estimate_id: UUID) -> Commitment | None:
     return None if row is None else Commitment(**in_utc(row))
 
 
-def _record(session: Session, standing: Iterable[BudgetState], estimate_id: UUID | None) -> None:
-    """Each level that a budget is above, as the estimate's doing unless it was above it before."""
+def _record(session: Session, standing: Iterable[BudgetState], estimate_id: UUID | None) -> list[str]:
+    """Each level that a budget is above, as the estimate's doing unless it was above before; the new ones in words."""
+    new = []
     for one in standing:
         levels: Mapping[Literal["warn", "block"], float | None] = {
             "warn": one.budget.warn_ratio,
@@ -160,7 +161,9 @@ def _record(session: Session, standing: Iterable[BudgetState], estimate_id: UUID
         for level, ratio in levels.items():
             if ratio is not None and is_above(one.total, ratio * one.budget.amount):
                 was_above = is_above(one.total - (one.asked or 0.0), ratio * one.budget.amount)
-                _add(session, one, level, None if was_above else estimate_id)
+                if _add(session, one, level, None if was_above else estimate_id):
+                    new.append(f"{one.sentence} ({level} level crossed)")
+    return new
 
 
 def _add(
@@ -170,8 +173,9 @@ def _add(
     estimate_id: UUID | None,
     *,
     is_refused: bool = False,
-) -> None:
-    session.run(
+) -> int:
+    """Record a crossing; 1, or 0 where it is recorded already."""
+    return session.run(
         "budgets.add_crossing",
         {
             "budget_id": one.budget.id,

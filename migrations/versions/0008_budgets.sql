@@ -39,7 +39,7 @@ create table ops.commitments (
 );
 create index commitments_open on ops.commitments (project) where released_at is null and finished_at is null;
 comment on table ops.commitments is 'Estimates that were submitted: what they predict is spoken for until it is spent.';
-comment on column ops.commitments.finished_at is 'When a later submission found that each of its scenes had an outcome.';
+comment on column ops.commitments.finished_at is 'When each of its scenes was found to have an outcome.';
 
 create table ops.budget_crossings (
     id bigint generated always as identity primary key,

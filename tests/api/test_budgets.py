@@ -6,6 +6,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from framehouse.cli.client import post
+from framehouse.errors import BudgetExceededError
+
 from .conftest import Event
 
 BUDGET = {"name": "film hours", "project": "film", "quantity": "gpu_hours", "amount": 2}
@@ -149,3 +152,11 @@ def test_what_cannot_be_submitted_is_said(film: httpx.Client) -> None:
     for body in ({"project": " "}, {"project": 1}, {"budget": 1}):
         assert submit(film, known, **body).status_code == 422, body
     assert film.post(f"/api/estimates/{known}/submission", content=b"[]").status_code == 422
+
+
+def test_a_client_over_http_hears_what_blocks_it(film: httpx.Client) -> None:
+    film.post("/api/budgets", json=BUDGET)
+    path = f"{film.base_url}/api/estimates/{estimate(film, 3)['estimate_id']}/submission"
+    with pytest.raises(BudgetExceededError, match=r"3\.00 asked for") as caught:
+        post(path, {})
+    assert caught.value.problems[0].expected == "at most 2.00 gpu_hours more"

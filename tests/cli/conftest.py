@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner, Result
 
-from framehouse.cli import backup, build, rates, retention
+from framehouse.cli import backup, budget, build, rates, retention
 from framehouse.cli.main import cli
 from framehouse.config import Settings
 
@@ -19,7 +19,7 @@ def command(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Command:
 
     def run(url: str, *arguments: object, answer: str | None = None, zone: str | None = None) -> Result:
         chosen = replace(settings, database_url=url, studio_zone=zone)
-        for module in (backup, build, rates, retention):
+        for module in (backup, budget, build, rates, retention):
             monkeypatch.setattr(module, "settings", lambda: chosen)
         done = CliRunner().invoke(cli, [str(argument) for argument in arguments], input=answer)
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
