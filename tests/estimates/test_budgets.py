@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -12,6 +13,7 @@ import psycopg
 import pytest
 
 from framehouse.errors import BudgetExceededError, ContractError, NotFoundError, TakenError
+from framehouse.estimates import submission
 from framehouse.estimates.batch import estimate_batch
 from framehouse.estimates.budgets import (
     Budget,
@@ -473,6 +475,62 @@ def test_of_those_that_race_for_the_last_of_a_budget_one_gets_it(warehouse: Ware
         assert sum(pool.map(is_taken, racing)) == 1
     assert stands(warehouse, film).committed == 60.0
     assert sum(one.is_refused for one in crossings(warehouse)) == count - 1
+
+
+def test_without_the_lock_both_would_get_it(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the race above rests on: two that each look before the other has committed."""
+    film, racing = allow(warehouse, 100.0), [estimated(warehouse, 60.0) for _ in range(2)]
+    both_have_looked, look = Barrier(2), submission.checked
+
+    def wait(*asked: Any) -> Any:
+        found = look(*asked)
+        both_have_looked.wait(30)
+        return found
+
+    monkeypatch.setattr(submission, "_LOCK", "reference.ping")
+    monkeypatch.setattr(submission, "checked", wait)
+    with ThreadPoolExecutor(2) as pool:
+        assert all(one.is_new for one in pool.map(lambda one: submit(warehouse, one), racing))
+    assert stands(warehouse, film).committed == 120.0
+
+
+def test_a_submission_tells_the_p90_of_the_whole_batch(warehouse: Warehouse) -> None:
+    allow(warehouse, 100.0)
+    estimate_id = estimated(warehouse, 20.0, 30.0)
+    with psycopg.connect(warehouse.url) as connection:
+        connection.execute(
+            "update ops.estimates set answer = %s where id = %s",
+            ['{"totals": {"gpu_hours": {"mean": 50, "p90": 101}, "cost": null}}', estimate_id],
+        )
+    done = submit(warehouse, estimate_id)
+    assert (done.budgets[0].p90_total, done.budgets[0].level, done.budgets[0].p90_level) == (
+        101,
+        "ok",
+        "block",
+    )
+    assert done.warnings == ("budget 'film hours': the mean is ok, and the P90 would cross the block level",)
+    release(warehouse, estimate_id)
+    store(warehouse, [used(20.0, estimate_id=str(estimate_id), scene_key="scene-1")])
+    again = submit(warehouse, estimate_id).budgets[0]
+    assert (again.spent, again.asked, again.p90_total) == (20, 30, None), (
+        "of a part of it nobody knows the P90"
+    )
+
+
+def test_what_was_spent_before_the_fence_is_unknown_where_only_raw_rows_knew(warehouse: Warehouse) -> None:
+    day, now = timedelta(days=1), datetime.now(UTC)
+    store(warehouse, [used(1.0, finished_at=(now - 40 * day).isoformat())])
+    span = {"period": "once", "starts_at": (now - 50 * day).replace(minute=7), "ends_at": now + day}
+    film = allow(warehouse, 100.0, **span)
+    assert stands(warehouse, film).spent == 1.0
+    with psycopg.connect(warehouse.url) as connection:
+        connection.execute("update ops.retention set raw_from = %s", [(now - 30 * day).replace(hour=0)])
+    found = stands(warehouse, film)
+    assert (found.spent, found.total) == (None, 0.0)
+    assert found.notes == ("what was spent is unknown: raw rows of the period were dropped",)
+    assert submit(warehouse, estimated(warehouse, 1.0)).warnings == (
+        f"budget 'film hours': {found.notes[0]}",
+    )
 
 
 def test_the_same_estimate_submitted_by_many_at_once_is_committed_once(warehouse: Warehouse) -> None:
