@@ -101,7 +101,7 @@ class _Known:
             ((request.workflow, tier), works_of(request))
             for request, tier in zip(requests, tiers, strict=True)
         ]
-        found = estimates(cells, self.knowledge.by_key, self.prices)
+        found = estimates(cells, self.knowledge, self.prices)
         scenes = [_answer(key, cell, found[cell]) for key, cell in zip(keys, cells, strict=True)]
         estimated = [cell for cell in cells if isinstance(found[cell], Estimate)]
         clock, reason = wall_clock(estimated, self.knowledge, around)

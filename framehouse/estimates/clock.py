@@ -135,20 +135,20 @@ class _Kinds:
 
     def medians(self, cells: Collection[Cell]) -> dict[Cell, tuple[int, float]]:
         """Of each cell that has a history its kind, and the median of its wall time on a worker of factor 1."""
-        groups: dict[Key, list[Cell]] = {}
-        for cell in dict.fromkeys(cells):
-            groups.setdefault(cell[0], []).append(cell)
+        known = [cell for cell in dict.fromkeys(cells) if cell[0] in self._knowledge.by_key]
+        if not known:
+            return {}
+        ends = _wall(self._knowledge, known)
         found: dict[Cell, tuple[int, float]] = {}
-        for key, group in groups.items():
-            known = self._knowledge.by_key.get(key)
-            if known is None:
+        kinds: dict[Key, int] = {}
+        for cell, (low, middle, high) in zip(known, ends.tolist(), strict=True):
+            if math.isnan(middle):
                 continue
-            low, middle, high = _wall(known, works_array(group))
-            if np.isnan(middle).any():
-                continue
-            found |= {cell: (len(self.kinds), float(middle[place])) for place, cell in enumerate(group)}
-            self._known.append(known)
-            self.kinds.append(self._kind(known, low, middle, high))
+            if cell[0] not in kinds:
+                kinds[cell[0]] = len(self.kinds)
+                self._known.append(self._knowledge.by_key[cell[0]])
+                self.kinds.append(self._kind(self._known[-1], low, middle, high))
+            found[cell] = (kinds[cell[0]], middle)
         return found
 
     def why_no_interval(self) -> str | None:
@@ -158,19 +158,18 @@ class _Kinds:
     @property
     def common(self) -> float:
         """The correlation of what jobs of one kind share with what those of another do."""
-        rho = [known.outlook.record["rho"][WALL].mean() for known in self._known]
+        rho = [known.record["rho"][WALL].mean() for known in self._known]
         return min(1.0, float(self._knowledge.totals[WALL, 0]) / max(float(np.mean(rho)), 1e-3))
 
-    def _kind(self, known: Known, low: Array, middle: Array, high: Array) -> Kind:
-        record = known.outlook.record
-        with np.errstate(divide="ignore", invalid="ignore"):
-            down, up = (
-                np.nan_to_num(np.log(ratio)).mean() / NORMAL_P90 for ratio in (middle / low, high / middle)
-            )
+    def _kind(self, known: Known, low: float, middle: float, high: float) -> Kind:
+        record = known.record
+        down = up = 0.0
+        if low > 0:  # not where it is unknown, nor where everything takes no time
+            down, up = math.log(middle / low) / NORMAL_P90, math.log(high / middle) / NORMAL_P90
         rho, samples = min(1.0, float(record["rho"][WALL, 1])), max(1.0, float(record["samples"][WALL]))
         return Kind(
-            down=float(down),
-            up=float(up),
+            down=down,
+            up=up,
             shared=math.sqrt((down * down + up * up) / 2 * (rho + (1 - rho) / samples)),
             retry_ratio=float(record["retry_ratio"]),
             failed_ratio=float(record["failed_ratio"]) or 1.0,
@@ -182,13 +181,14 @@ class _Kinds:
         )
 
 
-def _wall(known: Known, works: Array) -> tuple[Array, Array, Array]:
-    """P10, P50 and P90 of wall times: on a worker of factor 1 where workers make a difference, else on any."""
-    if known.factors:
-        nothing = np.zeros((len(COSTS), len(BASES)))
-        levels = known.outlook.levels(works, nothing[:, 0], nothing)
-        levels[:, :, 0] = math.nan
-    else:
-        levels = known.outlook.levels(works)
-    said = known.outlook.predict(levels)
-    return said.p10[:, WALL], said.p50[:, WALL], said.p90[:, WALL]
+def _wall(knowledge: Knowledge, cells: Sequence[Cell]) -> Array:
+    """P10, P50 and P90 of wall times, (m, 3): on a worker of factor 1 where workers make a difference, else on any."""
+    keys = [key for key, _ in cells]
+    outlook = knowledge.outlook(keys)
+    nothing = np.zeros((len(COSTS), len(BASES)))
+    levels = outlook.levels(works_array(cells), nothing[:, 0], nothing)
+    is_unequal = np.array([bool(knowledge.by_key[key].factors) for key in keys])
+    levels[is_unequal, :, 0] = math.nan
+    levels[~is_unequal, :, 1:] = math.nan
+    said = outlook.predict(levels)
+    return np.stack([said.p10[:, WALL], said.p50[:, WALL], said.p90[:, WALL]], axis=1)

@@ -10,7 +10,7 @@ ten above P90. Cold starts are apart: the candidates see warm attempts only, and
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ from framehouse.estimates.candidates import (
     Table,
 )
 from framehouse.estimates.memory import BUCKETS, Sample, Shared, judgement_layout, ln_works, sample_layout
-from framehouse.estimates.outlook import INTERVAL_FROM, Outlook, Predicted
+from framehouse.estimates.outlook import INTERVAL_FROM, Outlook, Predicted, added_by_cold_starts
 from framehouse.estimates.totals import Blocks
 
 Known = npt.NDArray[np.bool_]
@@ -43,6 +43,8 @@ _STRETCH_RATE, _OWN_STRETCH_RATE = 0.01, 0.01
 _LEAST_REACH = 1e-4
 _FURTHEST = 5.0
 _COLD_HALF_LIFE = 16.0
+#: A cold start that takes less than this share of the median more is none to speak of.
+_LEAST_EXTRA = 0.01
 _NO_WORKER = -1
 
 
@@ -118,20 +120,25 @@ class Forecaster:
             found[name] = float(effect[cost, 1] + (0.0 if math.isnan(own) else own))
         return found
 
-    def learn(self, sample: Sample, *, is_judged: bool = True) -> None:
-        """Take note of what an attempt cost and, unless told not to, of how well each candidate had foreseen it."""
-        costs = np.array([math.nan if cost is None else cost for cost in sample.costs])
-        works = ln_works(sample.works)
-        if is_judged and len(self.samples):
-            self._judge(costs, works, sample)
-        effect = self._shared.effect(sample.worker)
-        row = np.zeros(1, self.samples.dtype)
-        row["finished_us"], row["identity"] = sample.finished_us, sample.identity
-        row["worker"] = _NO_WORKER if sample.worker is None else sample.worker
-        row["gpu_model"], row["is_cold"] = sample.gpu_model, sample.is_cold is True
-        row["costs"], row["ln_works"] = costs, works
-        row["effects"] = math.nan if sample.worker is None else 0.0 if effect is None else effect
-        self.replace(np.concatenate([self.samples, row]))
+    def learn(self, sample: Sample) -> None:
+        """Take note of what an attempt cost, and of how well each candidate had foreseen it."""
+        if len(self.samples):
+            costs = np.array([math.nan if cost is None else cost for cost in sample.costs])
+            self._judge(costs, ln_works(sample.works), sample)
+        self.remember([sample])
+
+    def remember(self, samples: Sequence[Sample]) -> None:
+        """Take note of what attempts cost, and of nothing else."""
+        rows = np.zeros(len(samples), self.samples.dtype)
+        for row, sample in zip(rows, samples, strict=True):
+            effect = self._shared.effect(sample.worker)
+            row["finished_us"], row["identity"] = sample.finished_us, sample.identity
+            row["worker"] = _NO_WORKER if sample.worker is None else sample.worker
+            row["gpu_model"], row["is_cold"] = sample.gpu_model, sample.is_cold is True
+            row["costs"] = [math.nan if cost is None else cost for cost in sample.costs]
+            row["ln_works"] = ln_works(sample.works)
+            row["effects"] = math.nan if sample.worker is None else 0.0 if effect is None else effect
+        self.replace(np.concatenate([self.samples, rows]))
 
     def replace(self, samples: npt.NDArray[np.void]) -> None:
         """Remember the newest of these attempts, which are in order, and no others."""
@@ -270,7 +277,8 @@ class Forecaster:
 
     def _outlook(self, table: Table) -> Outlook:
         costs = self._shared.costs
-        record = np.zeros(1, outlooks.layout(costs))[0]
+        records = np.zeros(1, outlooks.layout(costs))
+        record = records[0]
         losses = self._mean_losses()  # (C, workers, bases, half-lives, statistics)
         chosen = losses.argmin(axis=3)  # the half-life, for each statistic
         said = np.take_along_axis(table.statistics[:, [0, 1, 1]], chosen[..., None, :], axis=3)[..., 0, :]
@@ -298,7 +306,7 @@ class Forecaster:
         best = record["losses"].reshape(costs, -1).argmin(axis=1)
         half_life = chosen[..., MEAN].reshape(costs, -1)[np.arange(costs), best]
         record["samples"] = np.minimum(counts, ((1 + q) / (1 - q))[half_life])
-        found = Outlook(record)
+        found = Outlook(records)
         self._add_cold_starts(found)
         return found
 
@@ -316,12 +324,19 @@ class Forecaster:
         if not is_cold.any() or is_cold.sum() > len(samples) - INTERVAL_FROM:
             return
         weights = 0.5 ** (np.arange(len(samples) - 1, -1, -1.0) / _COLD_HALF_LIFE)
-        warm = outlook.predict(outlook.levels(samples["ln_works"][is_cold])).p50
-        extra = samples["costs"][is_cold] - warm
+        warm = outlook.predict(outlook.levels(samples["ln_works"]))
+        extra = (samples["costs"] - warm.p50)[is_cold]
         weight = weights[is_cold, None] * ~np.isnan(extra)
-        added = np.nansum(weight * extra, axis=0) / np.maximum(weight.sum(axis=0), 1e-9)
-        outlook.record["cold_ratio"] = weights[is_cold].sum() / weights.sum()
-        outlook.record["cold_extra"] = np.maximum(added, 0.0)
+        total = weight.sum(axis=0)
+        added = np.maximum(np.nansum(weight * extra, axis=0) / np.maximum(total, 1e-9), 0.0)
+        warm_ones = np.flatnonzero(~is_cold)
+        middle = warm_ones[np.argsort(warm.p50[warm_ones, 0])[len(warm_ones) // 2]]
+        usual = np.stack([warm.p10[middle], warm.p50[middle], warm.p90[middle], warm.mean[middle]], axis=1)
+        matters = (added > _LEAST_EXTRA * usual[:, MEDIAN]) & ~np.isnan(usual[:, 0])
+        ratio = np.full(len(added), weights[is_cold].sum() / weights.sum())
+        record = outlook.record
+        record["cold_ratio"][matters], record["cold_extra"][matters] = ratio[matters], added[matters]
+        record["cold_added"][matters] = added_by_cold_starts(usual[matters], ratio[matters], added[matters])
 
 
 def _on_any_worker(levels: Array) -> Array:

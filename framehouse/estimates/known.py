@@ -7,21 +7,21 @@ attempts are read and added in memory, so an estimate rests on every attempt fro
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from framehouse.estimates.candidates import Array
 from framehouse.estimates.learning import COSTS, FACTOR, VERSION, learnt, shared_of
-from framehouse.estimates.outlook import INTERVAL_FROM, MOSTLY_KNOWN, Outlook, Predicted, layout
+from framehouse.estimates.outlook import INTERVAL_FROM, MOSTLY_KNOWN, Outlook, layout
 from framehouse.estimates.totals import Part
 from framehouse.warehouse import Session
 
 Confidence = Literal["high", "medium", "low"]
 MEDIUM_FROM, HIGH_FROM = 3, 10
-#: Of the attempts that learning has not seen, so many of each workflow and tier judge candidates before it does.
-_JUDGED = 8
+#: About so many of the attempts that learning has not seen judge candidates before it does; it takes a quarter second.
+_JUDGED = 64
 _LAYOUT = layout(len(COSTS))
 
 Key = tuple[str, str | None]
@@ -31,6 +31,7 @@ Key = tuple[str, str | None]
 class Known:
     """One workflow at one tier: how many attempts succeeded, and what the next will cost.
 
+    record      what the next will cost (framehouse.estimates.outlook), and its place among Knowledge.records
     factors     ln of each worker's factor of the wall time, by id
     gpu_models  the models that did it, each with its share of GPU time; None is an unknown one
     """
@@ -38,7 +39,8 @@ class Known:
     workflow: str
     tier: str | None
     sample_count: int
-    outlook: Outlook
+    record: np.void
+    place: int
     factors: Mapping[int, float]
     gpu_models: Sequence[tuple[str | None, float]]
 
@@ -49,23 +51,19 @@ class Known:
             return "high"
         return "medium" if self.sample_count >= MEDIUM_FROM else "low"
 
-    def predict(self, ln_works: Array) -> Predicted:
-        """What jobs of these works (m, WORKS) cost on any worker: arrays (m, COSTS)."""
-        return self.outlook.predict(self.outlook.levels(ln_works))
-
     def is_at_times_nothing(self, cost: int) -> bool:
         """Whether more than one sample in a hundred is nothing, and others are not."""
-        return bool(0 < self.outlook.record["known_ratio"][cost] < MOSTLY_KNOWN)
+        return bool(0 < self.record["known_ratio"][cost] < MOSTLY_KNOWN)
 
     def why_no_interval(self, cost: int) -> str | None:
         """The reason why a cost that is predicted has no interval; None where it has one."""
-        if self.outlook.record["counts"][cost] < INTERVAL_FROM:
+        if self.record["counts"][cost] < INTERVAL_FROM:
             return "too_few_samples"
         return "zeros_among_samples" if self.is_at_times_nothing(cost) else None
 
     def part(self, cost: int, means: Sequence[float]) -> Part:
         """What jobs of these means are in a total."""
-        record = self.outlook.record
+        record = self.record
         return Part(
             mean=math.fsum(means),
             squares=math.fsum(mean * mean for mean in means),
@@ -80,35 +78,38 @@ class Knowledge:
     """Everything that an estimate rests on; `totals` (COSTS, 3) is what intervals of totals need besides."""
 
     by_key: Mapping[Key, Known]
+    records: npt.NDArray[np.void]
     totals: Array
+
+    def outlook(self, keys: Sequence[Key]) -> Outlook:
+        """The predictions for a job of each of these keys, all of which are known."""
+        return Outlook(self.records[[self.by_key[key].place for key in keys]])
 
 
 def knowledge(session: Session, workflows: Collection[str]) -> Knowledge:
     """What is known of all tiers of the named workflows; those without an attempt that succeeded are absent."""
     rows = session.rows("forecasts.known", {"workflows": sorted(workflows), "version": VERSION})
     shared = session.row("forecasts.shared_totals", [VERSION])
-    found = {(row["workflow"], row["tier"]): _stored(row) for row in rows if not row["is_outdated"]}
+    fresh = [row for row in rows if not row["is_outdated"]]
+    records = np.frombuffer(b"".join(row["outlook"] for row in fresh), _LAYOUT)
+    found = {}
+    for place, row in enumerate(fresh):
+        key = (row["workflow"], row["tier"])
+        factors, models = np.frombuffer(row["factors"], FACTOR), [tuple(model) for model in row["gpu_models"]]
+        found[key] = Known(*key, row["sample_count"], records[place], place, _factors(factors), models)
     outdated = {(row["workflow_id"], row["tier_id"]): row for row in rows if row["is_outdated"]}
     if outdated:
-        for one in learnt(session, list(outdated), shared_of(session), judged_at_most=_JUDGED):
-            row = outdated[one.ids]
-            key = (row["workflow"], row["tier"])
-            found[key] = Known(*key, one.sample_count, one.outlook, _factors(one.factors), one.gpu_models)
+        unlearnt = learnt(session, list(outdated), shared_of(session), judged_at_most=_JUDGED)
+        for place, one in enumerate(unlearnt, start=len(records)):
+            key = (outdated[one.ids]["workflow"], outdated[one.ids]["tier"])
+            found[key] = Known(
+                *key, one.sample_count, one.outlook.record, place, _factors(one.factors), one.gpu_models
+            )
+        records = np.concatenate([records, np.array([one.outlook.record for one in unlearnt], _LAYOUT)])
     totals = np.zeros((len(COSTS), 3))
     if shared is not None:
         totals = np.frombuffer(shared["totals"]).reshape(totals.shape)
-    return Knowledge(found, totals)
-
-
-def _stored(row: Mapping[str, Any]) -> Known:
-    return Known(
-        workflow=row["workflow"],
-        tier=row["tier"],
-        sample_count=row["sample_count"],
-        outlook=Outlook(np.frombuffer(row["outlook"], _LAYOUT)[0]),
-        factors=_factors(np.frombuffer(row["factors"], FACTOR)),
-        gpu_models=[(name, ratio) for name, ratio in row["gpu_models"]],
-    )
+    return Knowledge(found, records, totals)
 
 
 def _factors(found: npt.NDArray[np.void]) -> dict[int, float]:

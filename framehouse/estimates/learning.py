@@ -7,7 +7,7 @@ those whose raw rows retention has dropped are remembered. Only how well candida
 """
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,7 +27,7 @@ from framehouse.warehouse.pool import Json
 COSTS = ("wall_seconds", "gpu_seconds", "output_mb", "energy_joules", "vram_peak_mb", "rss_peak_mb")
 WALL, GPU = COSTS.index("wall_seconds"), COSTS.index("gpu_seconds")
 #: Of the layouts and of what they mean; forecasts of another version are learnt anew from raw.
-VERSION = 1
+VERSION = 2
 _KEYS_A_ROUND = 64
 _EFFECT = np.dtype([("worker", "i4"), ("effect", "f8", (len(COSTS), 2))])
 FACTOR = np.dtype([("worker", "i4"), ("ln_factor", "f8")])
@@ -106,8 +106,8 @@ def learnt(
 ) -> list[Learnt]:
     """What is known of some workflows and tiers at this moment; those without an attempt that succeeded are left out.
 
-    `shared` learns too. `judged_at_most` of each key's attempts that are new, the newest, are judged, and the others
-    remembered only; all unless it is given.
+    `shared` learns too. About `judged_at_most` of the attempts that are new, the newest of each key, are judged, and
+    the others remembered only; all are judged unless it is given.
     """
     asked = {"workflows": [key[0] for key in keys], "tiers": [key[1] for key in keys]}
     stored = {row["place"]: row for row in session.rows("forecasts.stored", asked | {"version": VERSION})}
@@ -120,9 +120,10 @@ def learnt(
         for place in range(1, len(keys) + 1)
         if place in stored or place in raw
     }
-    streams = (history.unseen(judged_at_most) for history in histories.values())
-    for _, _, history, sample, is_judged in heapq.merge(*streams, key=lambda item: item[:2]):
-        history.forecaster.learn(sample, is_judged=is_judged)
+    each = None if judged_at_most is None else judged_at_most // max(1, len(histories))
+    streams = (history.unseen(each) for history in histories.values())
+    for _, _, history, sample in heapq.merge(*streams, key=lambda item: item[:2]):
+        history.forecaster.learn(sample)
     places = {place: history for place, history in histories.items() if len(history.forecaster.samples)}
     since = [
         _time(places[place].forecaster.samples["finished_us"][0]) if place in places else _EPOCH
@@ -145,11 +146,11 @@ class _History:
         self.forecaster = Forecaster(shared, samples=samples, judgement=judgement, history=_number(ids))
         self._unseen = self._settle([self._sample(row) for row in raw], fence)
 
-    def unseen(self, judged_at_most: int | None) -> Iterable[tuple[int, int, "_History", Sample, bool]]:
-        """The samples to learn, in order, and whether each is to be judged."""
-        first = 0 if judged_at_most is None else len(self._unseen) - judged_at_most
-        for place, sample in enumerate(self._unseen):
-            yield sample.finished_us, sample.identity, self, sample, place >= first
+    def unseen(self, judged_at_most: int | None) -> list[tuple[int, int, "_History", Sample]]:
+        """The samples to learn, in order; those before the ones to be judged are remembered."""
+        first = 0 if judged_at_most is None else max(0, len(self._unseen) - judged_at_most)
+        self.forecaster.remember(self._unseen[:first])
+        return [(sample.finished_us, sample.identity, self, sample) for sample in self._unseen[first:]]
 
     def learnt(self, counts: dict[str, Any] | None) -> Learnt:
         """What is known when all is learnt."""
@@ -185,9 +186,8 @@ class _History:
         unseen = [sample for sample in raw if sample.identity not in seen]
         late = [sample for sample in unseen if sample.finished_us < newest]
         self.forecaster.replace(kept)
-        for sample in late:
-            self.forecaster.learn(sample, is_judged=False)
         if late:
+            self.forecaster.remember(late)
             rows = self.forecaster.samples
             self.forecaster.replace(rows[np.lexsort((rows["identity"], rows["finished_us"]))])
         return [sample for sample in unseen if sample.finished_us >= newest]

@@ -22,13 +22,12 @@ from framehouse.estimates.candidates import (
     Array,
 )
 
-#: Numbers of consecutive jobs over which errors of totals are kept.
+#: Numbers of consecutive jobs over which errors of totals are kept, each the same number of times the one before.
 HORIZONS = (8, 32, 128)
 #: Fewer samples have no interval; nor has a cost that is often nothing and at times something.
 INTERVAL_FROM = 3
 MOSTLY_KNOWN = 0.99
-_FEW_COLD = 0.005
-_HALVINGS = 16
+_SIXTEENTHS = np.linspace(0, 1, 17)
 _SLACK = 1e-9
 
 
@@ -41,7 +40,8 @@ def layout(costs: int) -> np.dtype[np.void]:
     segments_seen  ln of the fewest and the most segments of an attempt
     counts         attempts that are remembered and know the cost
     known_ratio    share of attempts whose cost is not zero
-    cold_ratio, cold_extra  share of cold starts, and what one adds, in the cost's unit
+    cold_ratio, cold_extra  share of cold starts, and what one takes more, in the cost's unit
+    cold_added     what that adds to P10, P50, P90 and mean of the usual job
     sd             standard deviation of a job's relative error about its mean, on any worker
     rho            correlation of the errors of jobs of one batch, by horizon
     samples        how many samples the prediction rests on, recent ones counting more
@@ -57,6 +57,7 @@ def layout(costs: int) -> np.dtype[np.void]:
             ("known_ratio", "f8", (costs,)),
             ("cold_ratio", "f8", (costs,)),
             ("cold_extra", "f8", (costs,)),
+            ("cold_added", "f8", (costs, STATISTICS)),
             ("sd", "f8", (costs,)),
             ("rho", "f8", (costs, len(HORIZONS))),
             ("samples", "f8", (costs,)),
@@ -80,19 +81,26 @@ class Predicted:
 
 
 class Outlook:
-    """The predictions of one history; `record` is of `layout(costs)`."""
+    """The predictions of one history for all jobs (one record of `layout(costs)`), or for each job those of its own (m
+    records)."""
 
-    def __init__(self, record: np.void) -> None:
-        self.record = record
+    def __init__(self, records: npt.NDArray[np.void]) -> None:
+        self._records = records
+
+    @property
+    def record(self) -> np.void:
+        """The record of one history."""
+        found: np.void = self._records[0]
+        return found
 
     def yards(self, ln_works: Array) -> Array:
         """ln of each yardstick for jobs of these works: (m, WORKS) -> (m, C, without and with the factor, bases)."""
-        lines = self.record["lines"]
-        found = np.empty((len(ln_works), *lines.shape[:2], len(BASES)))
+        lines = self._records["lines"]
+        found = np.empty((len(ln_works), *lines.shape[1:3], len(BASES)))
         found[..., :-1] = ln_works[:, None, None]
-        found[..., -1] = np.log(lines[..., 0] + lines[..., 1] * np.exp(ln_works[:, SEGMENTS])[:, None, None])
-        low, high = self.record["segments_seen"]
         segments = ln_works[:, SEGMENTS]
+        found[..., -1] = np.log(lines[..., 0] + lines[..., 1] * np.exp(segments)[:, None, None])
+        low, high = self._records["segments_seen"].T
         # That the segments make no difference is known of as many as were seen, and of no others.
         is_beyond = ~np.isnan(segments) & ~((segments >= low - _SLACK) & (segments <= high + _SLACK))
         found[is_beyond, :, :, JOBS] = np.nan
@@ -101,73 +109,68 @@ class Outlook:
     def levels(self, ln_works: Array, effect: Array | None = None, own: Array | None = None) -> Array:
         """ln of each yardstick on some worker: (m, C, WORKERS, bases). `effect` (C,) is its ln factor and `own`
         (C, bases) how it does on this very workflow beyond that; NaN or None where unknown."""
-        plain, factored = np.moveaxis(self.yards(ln_works), 2, 0)
-        found = np.full((*plain.shape[:2], len(WORKERS), len(BASES)), np.nan)
-        found[:, :, 0] = plain
+        yards = self.yards(ln_works)
+        found = np.full((*yards.shape[:2], len(WORKERS), len(BASES)), np.nan)
+        found[:, :, 0] = yards[:, :, 0]
         if effect is not None:
-            found[:, :, 1] = factored + effect[:, None]
+            found[:, :, 1] = yards[:, :, 1] + effect[:, None]
             if own is not None:
                 found[:, :, 2] = found[:, :, 1] + own
-        found[:, np.isnan(self.record["quantiles"][..., MEDIAN])] = np.nan
-        return found
+        return np.where(np.isnan(self._records["quantiles"][..., MEDIAN]), np.nan, found)
 
     def yardstick(self, cost: int) -> tuple[str, int]:
         """By which worker's yardstick (of WORKERS) and which basis a cost is foreseen best, all being known."""
-        losses = np.where(
-            np.isnan(self.record["quantiles"][cost, ..., MEDIAN]), np.inf, self.record["losses"][cost]
-        )
+        record = self.record
+        losses = np.where(np.isnan(record["quantiles"][cost, ..., MEDIAN]), np.inf, record["losses"][cost])
         worker, basis = np.unravel_index(int(losses.argmin()), losses.shape)
         return WORKERS[worker], int(basis)
 
     def predict(self, levels: Array) -> Predicted:
         """What jobs of these levels cost, each by the yardstick that did best so far among those that it has."""
-        record = self.record
-        losses = np.where(np.isnan(levels), np.inf, record["losses"]).reshape(*levels.shape[:2], -1)
+        records, shape = self._records, levels.shape[:2]
+        losses = np.where(np.isnan(levels), np.inf, records["losses"]).reshape(*shape, -1)
         best = losses.argmin(axis=2)
         worker, basis = np.divmod(best, len(BASES))
-        cost = np.arange(levels.shape[1])
         level = np.take_along_axis(levels.reshape(losses.shape), best[..., None], axis=2)
-        with np.errstate(over="ignore"):
-            said = np.exp(level + record["quantiles"][cost, worker, basis])  # (m, C, P10 P50 P90 mean)
-        is_cold = record["cold_ratio"] > _FEW_COLD
-        if is_cold.any():
-            ratio, extra = record["cold_ratio"][is_cold], record["cold_extra"][is_cold]
-            said[:, is_cold] = _with_cold_starts(said[:, is_cold], ratio, extra)
-        said[..., MEAN] *= record["known_ratio"]
-        said[:, (record["counts"] > 0) & (record["known_ratio"] == 0)] = 0.0
-        has_interval = (record["counts"] >= INTERVAL_FROM) & (
-            (record["known_ratio"] >= MOSTLY_KNOWN) | (record["known_ratio"] == 0)
+        quantiles = np.broadcast_to(records["quantiles"], (*levels.shape, STATISTICS)).reshape(
+            *losses.shape, -1
         )
-        said[:, ~has_interval, 0] = said[:, ~has_interval, 2] = np.nan
+        with np.errstate(over="ignore"):
+            said = np.exp(level + np.take_along_axis(quantiles, best[..., None, None], axis=2)[:, :, 0])
+        said += records["cold_added"]
+        counts, known = records["counts"], records["known_ratio"]
+        said[..., MEAN] *= known
+        said = np.where(((counts > 0) & (known == 0))[..., None], 0.0, said)
+        has_interval = (counts >= INTERVAL_FROM) & ((known >= MOSTLY_KNOWN) | (known == 0))
         low, middle, high, mean = np.moveaxis(said, 2, 0)
+        low, high = (np.where(has_interval, end, np.nan) for end in (low, high))
         return Predicted(mean, low, middle, high, basis, worker)
 
 
-def _with_cold_starts(said: Array, ratio: Array, extra: Array) -> Array:
-    """P10, P50, P90 and mean of jobs of which a share starts cold, which adds so much: (m, C, 4).
+def added_by_cold_starts(said: Array, ratio: Array, extra: Array) -> Array:
+    """What is added to P10, P50, P90 and mean of warm jobs (C, 4) if a share of jobs starts cold, which takes `extra`
+    more: (C, 4).
 
     The quantiles are those of the mixture of the warm distribution (ln is two normal halves about its median) and the
-    same moved up, found by halving the interval between both.
+    same moved up, looked for between those two by dividing what is left into sixteen parts, twice.
     """
-    middle = np.log(said[..., MEDIAN])
-    down = np.maximum(middle - np.log(said[..., 0]), 1e-9) / NORMAL_P90
-    up = np.maximum(np.log(said[..., 2]) - middle, 1e-9) / NORMAL_P90
+    middle = np.log(said[:, MEDIAN])[:, None, None]
+    down = np.maximum(middle - np.log(said[:, 0])[:, None, None], 1e-9) / NORMAL_P90
+    up = np.maximum(np.log(said[:, 2])[:, None, None] - middle, 1e-9) / NORMAL_P90
 
     def below(value: Array) -> Array:
         off = np.log(np.maximum(value, 1e-300)) - middle
         return normal_share(np.where(off < 0, off / down, off / up))
 
-    found = said.copy()
-    for index, share in enumerate(SHARES):
-        low = said[..., index].copy()
-        high = low + extra
-        for _ in range(_HALVINGS):
-            half = (low + high) / 2
-            is_low = (1 - ratio) * below(half) + ratio * below(half - extra) < share
-            low, high = np.where(is_low, half, low), np.where(is_low, high, half)
-        found[..., index] = (low + high) / 2
-    found[..., MEAN] = said[..., MEAN] + ratio * extra
-    return found
+    low, width = said[:, : len(SHARES)].copy(), np.repeat(extra[:, None], len(SHARES), axis=1)
+    for _ in range(2):
+        value = low[..., None] + width[..., None] * _SIXTEENTHS  # (C, shares, 17)
+        share = (1 - ratio)[:, None, None] * below(value) + ratio[:, None, None] * below(
+            value - extra[:, None, None]
+        )
+        width = width / (len(_SIXTEENTHS) - 1)
+        low += width * np.maximum((share < np.array(SHARES)[:, None]).sum(axis=2) - 1, 0)
+    return np.column_stack([low + width / 2 - said[:, : len(SHARES)], ratio * extra])
 
 
 def normal_share(deviation: Array) -> Array:

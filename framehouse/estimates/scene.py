@@ -1,15 +1,14 @@
 """The estimate of one scene."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from framehouse.estimates.candidates import BASES, Array
-from framehouse.estimates.known import Key, Known, knowledge
-from framehouse.estimates.learning import COSTS, WALL
+from framehouse.estimates.known import Key, Knowledge, Known, knowledge
+from framehouse.estimates.learning import WALL
 from framehouse.estimates.memory import ln_works
-from framehouse.estimates.outlook import Predicted
 from framehouse.estimates.prices import Prices, prices
 from framehouse.estimates.totals import Distribution
 from framehouse.estimates.wire import Estimate, NoEstimate, SceneRequest, no_estimate
@@ -27,25 +26,28 @@ def estimate_scene(warehouse: Warehouse, scene: SceneRequest) -> Estimate | NoEs
     with warehouse.session(is_snapshot=True) as session:
         key = (scene.workflow, tier_of(scene, default_tier(session)))
         cell = (key, works_of(scene))
-        return estimates([cell], knowledge(session, [scene.workflow]).by_key, prices(session))[cell]
+        return estimates([cell], knowledge(session, [scene.workflow]), prices(session))[cell]
 
 
 def estimates(
-    cells: Sequence[Cell], known: Mapping[Key, Known], rates: Prices
+    cells: Sequence[Cell], knowledge: Knowledge, rates: Prices
 ) -> dict[Cell, Estimate | NoEstimate]:
     """What scenes of each of these kinds will take."""
-    groups: dict[Key, list[Cell]] = {}
-    for cell in dict.fromkeys(cells):
-        groups.setdefault(cell[0], []).append(cell)
     found: dict[Cell, Estimate | NoEstimate] = {}
-    for key, group in groups.items():
-        history = known.get(key)
-        if history is None:
-            found |= dict.fromkeys(group, no_estimate("no_history"))
-            continue
-        said = history.predict(works_array(group))
-        price = rates.per_gpu_second(history)
-        found |= {cell: _estimate(history, said, place, cell, price) for place, cell in enumerate(group)}
+    known = []
+    for cell in dict.fromkeys(cells):
+        if cell[0] in knowledge.by_key:
+            known.append(cell)
+        else:
+            found[cell] = no_estimate("no_history")
+    if not known:
+        return found
+    outlook = knowledge.outlook([key for key, _ in known])
+    said = outlook.predict(outlook.levels(works_array(known)))
+    numbers = np.stack([said.mean, said.p10, said.p50, said.p90], axis=2).tolist()
+    price = {key: rates.per_gpu_second(knowledge.by_key[key]) for key in {key for key, _ in known}}
+    for cell, four, basis in zip(known, numbers, said.basis[:, WALL].tolist(), strict=True):
+        found[cell] = _estimate(knowledge.by_key[cell[0]], cell, four, BASES[basis], price[cell[0]])
     return found
 
 
@@ -91,10 +93,11 @@ def _number(value: object) -> float | None:
 
 
 def _estimate(
-    history: Known, said: Predicted, place: int, cell: Cell, price: float | None
+    history: Known, cell: Cell, numbers: list[list[float]], basis: str, price: float | None
 ) -> Estimate | NoEstimate:
+    """`numbers` are mean, P10, P50 and P90 of each cost."""
     wall, gpu, disk, energy, vram, rss = found = [
-        _distribution(history, said, place, cost) for cost in range(len(COSTS))
+        _distribution(history, cost, *four) for cost, four in enumerate(numbers)
     ]
     if wall is None:
         return no_estimate("no_segment_counts")
@@ -114,13 +117,14 @@ def _estimate(
         cost=gpu.times(price) if gpu is not None and price is not None else None,
         confidence=history.confidence,
         sample_count=history.sample_count,
-        basis=BASES[said.basis[place, WALL]],
+        basis=basis,
         interval_reason=next(reasons, None),
     )
 
 
-def _distribution(history: Known, said: Predicted, place: int, cost: int) -> Distribution | None:
-    mean, low, middle, high = (float(part[place, cost]) for part in (said.mean, said.p10, said.p50, said.p90))
+def _distribution(
+    history: Known, cost: int, mean: float, low: float, middle: float, high: float
+) -> Distribution | None:
     if math.isnan(middle):
         return None
     if math.isnan(low):

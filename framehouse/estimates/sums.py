@@ -20,8 +20,8 @@ from framehouse.estimates.wire import (
 )
 from framehouse.units import gib_from_mib, hours_from_seconds
 
-#: Joules in a kilowatt hour.
-_KWH = 3.6e6
+#: Of seconds, MiB and joules in what totals are told in.
+_HOUR, _GIB, _KWH = hours_from_seconds(1), gib_from_mib(1), 1 / 3.6e6
 _Scene = tuple[SceneRequest, SceneAnswer]
 
 _NAMES: Mapping[Dimension, Callable[[_Scene], str | None]] = {
@@ -59,14 +59,14 @@ def totals(scenes: Iterable[SceneAnswer], knowledge: Knowledge, rates: Prices) -
 
     wall, gpu, disk, energy = range(4)
     assert COSTS[:4] == ("wall_seconds", "gpu_seconds", "output_mb", "energy_joules")
-    wall_hours = summed("wall_seconds", wall, hours_from_seconds(1))
-    gpu_hours = summed("gpu_seconds", gpu, hours_from_seconds(1))
+    wall_hours = summed("wall_seconds", wall, _HOUR)
+    gpu_hours = summed("gpu_seconds", gpu, _HOUR)
     money = summed("cost", gpu)
     return Totals(
         gpu_hours=gpu_hours,
         wall_hours=wall_hours,
-        disk_gb=summed("disk_mb", disk, gib_from_mib(1)),
-        energy_kwh=summed("energy_joules", energy, 1 / _KWH),
+        disk_gb=summed("disk_mb", disk, _GIB),
+        energy_kwh=summed("energy_joules", energy, _KWH),
         cost=money,
         currency=rates.currency,
         interval_reason=reasons[0] if reasons else None,
@@ -130,18 +130,17 @@ def _share(name: str | None, scenes: Sequence[_Scene]) -> Share:
     """Sums of means. A sum that lacks a part (a scene whose GPU time was never measured) is unknown, not smaller."""
     estimates = [answer.estimate for _, answer in scenes if answer.estimate is not None]
 
-    def summed(quantity: str) -> float | None:
-        values = [one.mean for e in estimates if (one := getattr(e, quantity)) is not None]
-        return math.fsum(values) if values and len(values) == len(estimates) else None
+    def summed(quantity: str, factor: float = 1.0) -> float | None:
+        found = [getattr(estimate, quantity) for estimate in estimates]
+        return math.fsum([one.mean for one in found]) * factor if found and None not in found else None
 
-    gpu, wall, disk, energy = (summed(q) for q in ("gpu_seconds", "wall_seconds", "disk_mb", "energy_joules"))
     return Share(
         name=name,
         scene_count=len(scenes),
         estimated_scenes=len(estimates),
-        gpu_hours=None if gpu is None else hours_from_seconds(gpu),
-        wall_hours=None if wall is None else hours_from_seconds(wall),
-        disk_gb=None if disk is None else gib_from_mib(disk),
-        energy_kwh=None if energy is None else energy / _KWH,
+        gpu_hours=summed("gpu_seconds", _HOUR),
+        wall_hours=summed("wall_seconds", _HOUR),
+        disk_gb=summed("disk_mb", _GIB),
+        energy_kwh=summed("energy_joules", _KWH),
         cost=summed("cost"),
     )

@@ -25,7 +25,6 @@ from framehouse.estimates.candidates import BASES, MEAN, MEDIAN, NORMAL_P90, SEG
 from framehouse.estimates.outlook import HORIZONS, Outlook
 
 _HORIZONS = len(HORIZONS)
-_LN_HORIZONS = np.log(HORIZONS)
 #: The run whose errors are compared between histories.
 _COMPARED = HORIZONS.index(32)
 _FORGET_RUN, _FORGET_SHARED_RUN = 0.9, 0.99
@@ -184,7 +183,10 @@ class Part:
     @property
     def shared_rho(self) -> float:
         """rho of a batch of this size, between the horizons in proportion to the logarithm; the last one beyond."""
-        return float(np.interp(math.log(max(self.jobs, 1.0)), _LN_HORIZONS, self.rho))
+        place = math.log(max(self.jobs, HORIZONS[0]) / HORIZONS[0]) / math.log(HORIZONS[1] / HORIZONS[0])
+        below = min(int(place), _HORIZONS - 1)
+        above = min(below + 1, _HORIZONS - 1)
+        return self.rho[below] + (place - below) * (self.rho[above] - self.rho[below])
 
     @property
     def variance(self) -> float:

@@ -119,7 +119,9 @@ def test_an_estimate_tells_and_a_submission_decides(film: httpx.Client) -> None:
     assert film.get(f"/api/budgets/{money['id']}").json()["committed"] == 0
     warned = submit(film, estimate(film, 2)["estimate_id"])
     assert warned.status_code == 201
-    assert len(warned.json()["warnings"]) == 1
+    crossed, uncertain = warned.json()["warnings"]
+    assert "warn level crossed" in crossed
+    assert "the P90 would cross the block level" in uncertain
 
 
 def test_crossings_are_listed_page_by_page(film: httpx.Client) -> None:

@@ -73,7 +73,7 @@ def test_learning_changes_no_sample(warehouse: Warehouse) -> None:
     assert after.wall_seconds.p50 == pytest.approx(before.wall_seconds.p50, rel=0.05)
     found = known(warehouse)
     assert found is not None
-    assert found.outlook.record["counts"].tolist()[:3] == [128, 128, 0]
+    assert found.record["counts"].tolist()[:3] == [128, 128, 0]
 
 
 def test_what_is_not_learnt_yet_is_added_to_what_is(warehouse: Warehouse) -> None:
@@ -122,7 +122,7 @@ def test_attempts_outlive_their_raw_rows(warehouse: Warehouse) -> None:
     store(warehouse, attempts(scattered(2), start=datetime.now(UTC) - timedelta(minutes=10)))
     found = known(warehouse)
     assert found is not None
-    assert (found.sample_count, found.outlook.record["counts"][0]) == (57, 57)
+    assert (found.sample_count, found.record["counts"][0]) == (57, 57)
 
 
 def test_learning_in_steps_or_at_once_remembers_the_same(warehouse: Warehouse) -> None:
@@ -174,7 +174,7 @@ def test_learners_and_writers_at_once_forget_nothing(warehouse: Warehouse) -> No
     assert waiting(warehouse) == 0
     found = known(warehouse)
     assert found is not None
-    assert (found.sample_count, found.outlook.record["counts"][0]) == (84, 84)
+    assert (found.sample_count, found.record["counts"][0]) == (84, 84)
 
 
 def test_failures_are_no_samples_and_say_how_often_a_job_runs_again(warehouse: Warehouse) -> None:
@@ -185,8 +185,8 @@ def test_failures_are_no_samples_and_say_how_often_a_job_runs_again(warehouse: W
     found = known(warehouse)
     assert found is not None
     assert found.sample_count == 30
-    assert float(found.outlook.record["retry_ratio"]) == pytest.approx(0.25)
-    assert float(found.outlook.record["failed_ratio"]) == pytest.approx(0.5, rel=0.05)
+    assert float(found.record["retry_ratio"]) == pytest.approx(0.25)
+    assert float(found.record["failed_ratio"]) == pytest.approx(0.5, rel=0.05)
     assert known(warehouse, "doomed") is None
     asked = SceneRequest(workflow="doomed", target_seconds=1, segment_seconds=1)
     assert isinstance(estimate_scene(warehouse, asked), NoEstimate)
@@ -215,8 +215,8 @@ def test_cold_starts_are_apart(warehouse: Warehouse) -> None:
     assert three.mean == pytest.approx(33, rel=0.1), "a model is loaded once, however long the job is"
     found = known(warehouse)
     assert found is not None
-    assert float(found.outlook.record["cold_ratio"][0]) == pytest.approx(0.1, abs=0.03)
-    assert float(found.outlook.record["cold_extra"][0]) == pytest.approx(30, rel=0.1)
+    assert float(found.record["cold_ratio"][0]) == pytest.approx(0.1, abs=0.03)
+    assert float(found.record["cold_extra"][0]) == pytest.approx(30, rel=0.1)
 
 
 def test_memory_and_disk_are_forecast_too(warehouse: Warehouse) -> None:

@@ -41,7 +41,8 @@ join ops.forecasts as known
 select memory, effects from ops.forecasts_shared where version = %s;
 
 -- name: newest_attempts
--- Of each workflow and tier the newest that succeeded. Two arms, because only `tier_id = x` and `is null` use the index.
+-- Of each workflow and tier the newest that succeeded. Two arms, because only `tier_id = x` and `is null` use the index;
+-- and that a null tier is always the same is known to it only where the order says so.
 select
     keys.place, newest.finished_us, newest.identity, newest.worker_id, newest.is_cold, newest.gpu_model,
     newest.segment_count, newest.frame_count, newest.pixels, newest.input_duration_seconds,
@@ -66,7 +67,7 @@ cross join lateral (
         input_duration_seconds, wall_seconds, gpu_seconds, output_mb, energy_joules, vram_peak_mb, rss_peak_mb
      from telemetry.performance_metrics
      where keys.tier_id is null and workflow_id = keys.workflow_id and tier_id is null and outcome = 'succeeded'
-     order by finished_at desc
+     order by tier_id desc, finished_at desc
      limit %(limit)s)) as newest
 order by keys.place, newest.finished_us, newest.identity;
 
