@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from framehouse.cli.console import out
-from framehouse.cli.estimate import mib, seconds
+from framehouse.cli.estimate_tables import mib, seconds
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from framehouse.cli.client import invalid, post
+from framehouse.cli.estimate_tables import show
 from framehouse.cli.submission import REFUSED, show_budgets, show_submission, submitted, tell_refusal
 from framehouse.errors import BudgetExceededError, ContractError
 
@@ -26,6 +27,19 @@ _NO_TIER = "-"
 @click.option(
     "--workers", type=click.IntRange(1, 10_000), help="How many workers will do it.  [the live pool]"
 )
+@click.option(
+    "--by",
+    "drill_down",
+    metavar="NAMES",
+    help="Break it down, such as scene_type,tier: also by character, variant, workflow.",
+)
+@click.option(
+    "--what-if",
+    "what_if",
+    multiple=True,
+    metavar="NAME=VALUE,...",
+    help="Estimate it otherwise too: tier=preview, workflow=NAME, workers=6.  [repeatable]",
+)
 @click.option("--no-store", is_flag=True, help="Do not keep the estimate to be scored later.")
 @click.option("--project", metavar="NAME", help="Whose work it is; says how its budgets would stand.")
 @click.option(
@@ -38,6 +52,8 @@ _NO_TIER = "-"
 def estimate(
     file: str,
     workers: int | None,
+    drill_down: str | None,
+    what_if: tuple[str, ...],
     no_store: bool,
     project: str | None,
     is_submitted: bool,
@@ -52,6 +68,8 @@ def estimate(
     \b
     framehouse estimate batch.json
     framehouse estimate scenes.csv --workers 6
+    framehouse estimate scenes.csv --by scene_type,tier
+    framehouse estimate scenes.csv --what-if tier=preview --what-if workers=8,workflow=portrait_v2
     framehouse estimate scenes.csv --project film --submit
     echo '[{"workflow": "portrait", "target_seconds": 30, "segment_seconds": 5}]' | framehouse estimate -
 
@@ -65,6 +83,10 @@ def estimate(
     request = read_request(file)
     if workers is not None:
         request["pool"] = {"worker_count": workers}
+    if drill_down is not None:
+        request["drill_down"] = [name.strip() for name in drill_down.split(",") if name.strip()]
+    if what_if:
+        request["what_if"] = [variation(text) for text in what_if]
     if no_store:
         request["store"] = False
     if project is not None:
@@ -94,6 +116,24 @@ def _print(answer: dict[str, Any], *, as_json: bool) -> None:
     show_submission(answer.get("submission"))
 
 
+def variation(text: str) -> dict[str, Any]:
+    """`tier=preview,workers=8` as a variation of the request. Raises ContractError."""
+    found: dict[str, Any] = {"name": text}
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        name, value = name.strip(), value.strip()
+        if equals and value and name in {"tier", "workflow"}:
+            found[name] = value
+        elif name == "workers" and value.isdecimal():
+            found["pool"] = {"worker_count": int(value)}
+        else:
+            raise ContractError(
+                f"--what-if {text}: {part.strip()!r} says nothing to vary",
+                hint="give tier=NAME, workflow=NAME or workers=NUMBER, several with commas",
+            )
+    return found
+
+
 def read_request(file: str) -> dict[str, Any]:
     """The request in a file. Raises ContractError with what is wrong and where."""
     try:
@@ -116,110 +156,6 @@ def read_request(file: str) -> dict[str, Any]:
             f"{file} holds neither a list of scenes nor an object", hint="see --help for both"
         )
     return value
-
-
-def show(answer: dict[str, Any]) -> None:
-    """Print an answer for people: what is known by workflow and tier, what is not, and the totals."""
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-    from rich.table import Table
-
-    from framehouse.cli.console import WIDE, for_wide_tables, out
-
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for scene in answer["scenes"]:
-        if scene["estimate"] is not None:
-            groups.setdefault((scene["workflow"], scene["tier"] or "-"), []).append(scene)
-    if groups:
-        console = for_wide_tables()
-        # On a narrow terminal GPU and disk are in the totals only, and long names fold.
-        is_wide = console.width >= WIDE
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        table.add_column("workflow", overflow="fold")
-        table.add_column("tier", overflow="fold")
-        for name in ("scenes", "wall", "P10 - P90 each", *(("GPU", "disk") if is_wide else ())):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("from", no_wrap=True)
-        for (workflow, tier), scenes in sorted(groups.items()):
-            # Names come from people: nothing in them is markup.
-            cells = _cells([scene["estimate"] for scene in scenes], is_wide=is_wide)
-            table.add_row(escape(workflow), escape(tier), str(len(scenes)), *cells)
-        console.print(table)
-        out.print()
-    _show_totals(answer)
-
-
-def _cells(known: list[dict[str, Any]], *, is_wide: bool) -> list[str]:
-    low = [e["wall_seconds"]["p10"] for e in known]
-    high = [e["wall_seconds"]["p90"] for e in known]
-    is_interval = None not in low and None not in high
-    count = known[0]["sample_count"]
-    return [
-        seconds(sum(e["wall_seconds"]["mean"] for e in known)),
-        f"{seconds(min(low))} - {seconds(max(high))}"
-        if is_interval
-        else known[0]["interval_reason"].replace("_", " "),
-        *([seconds(_sum(known, "gpu_seconds")), mib(_sum(known, "disk_mb"))] if is_wide else []),
-        f"{count} sample{'s' if count != 1 else ''}",
-    ]
-
-
-def _sum(known: list[dict[str, Any]], quantity: str) -> float | None:
-    values = [e[quantity]["mean"] if e[quantity] else None for e in known]
-    return None if None in values else sum(value for value in values if value is not None)
-
-
-def _show_totals(answer: dict[str, Any]) -> None:
-    from rich.markup import escape
-
-    from framehouse.cli.console import out
-
-    clock = answer["wall_clock_hours"]
-    lines = [
-        ("confidence", answer["confidence"] or "none"),
-        ("estimated", f"{answer['estimated_scenes']} of {answer['total_scenes']} scenes"),
-        ("GPU time", seconds(_times(answer["total_gpu_hours"], 3600))),
-        ("work", seconds(_times(answer["total_wall_hours"], 3600))),
-        ("disk", mib(_times(answer["total_disk_gb"], 1024))),
-    ]
-    if clock is not None:
-        workers = answer["worker_count"]
-        done = f"P50 {seconds(clock['p50'] * 3600)}, P90 {seconds(clock['p90'] * 3600)}"
-        done = f"{done} on {workers} worker{'s' if workers != 1 else ''}"
-        lines.append(("done in", f"{done}, without what is unknown" if answer["unknown"] else done))
-    else:
-        lines.append(("done in", f"no wall clock: {answer['wall_clock_reason'].replace('_', ' ')}"))
-    for name, value in lines:
-        out.print(f"  [bold]{name:<10}[/] {value}")
-    for unknown in answer["unknown"]:
-        tier = f" at {escape(unknown['tier'])}" if unknown["tier"] else ""
-        count = unknown["scene_count"]
-        out.print(
-            f"  [yellow]No estimate available[/] for {count} scene{'s' if count != 1 else ''} of "
-            f"{escape(unknown['workflow'])}{tier}: {unknown['reason'].replace('_', ' ')}; not in the totals"
-        )
-    if answer["estimate_id"]:
-        out.print(f"  [bold]{'id':<10}[/] {answer['estimate_id']}")
-
-
-def seconds(value: float | None) -> str:
-    """A duration as people read it."""
-    if value is None:
-        return "unknown"
-    if value < 120:
-        return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
-    return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
-
-
-def mib(value: float | None) -> str:
-    """A size in MiB as people read it."""
-    if value is None:
-        return "unknown"
-    return f"{value:.2f} MiB" if value < 1024 else f"{value / 1024:.1f} GiB"
-
-
-def _times(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
 
 
 def _csv(text: str) -> list[dict[str, Any]]:

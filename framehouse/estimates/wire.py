@@ -98,7 +98,9 @@ class BatchRequest(Record):
     scenes: Annotated[list[SceneRequest], Field(min_length=1, max_length=MAX_SCENES)]
     pool: Pool | None = None
     queue: Queue | None = None
-    drill_down: Annotated[tuple[Dimension, ...], Field(max_length=len(Dimension), strict=False)] = ()
+    drill_down: Annotated[
+        tuple[Annotated[Dimension, Field(strict=False)], ...], Field(max_length=len(Dimension), strict=False)
+    ] = ()
     """Break the batch down by these, each within the one before."""
     what_if: Annotated[tuple[Variation, ...], Field(max_length=20, strict=False)] = ()
     """Estimate it otherwise too. Nothing of that is stored."""

@@ -106,3 +106,30 @@ def test_a_missing_file_and_a_missing_server(estimate: Run) -> None:
     assert done.returncode == 1
     assert "no API at" in done.stderr
     assert "framehouse serve" in done.stderr
+
+
+def test_parts_and_variations_for_people(estimate: Run, tmp_path: Path) -> None:
+    file = tmp_path / "batch.json"
+    scenes = [SCENES[0] | {"scene_type": kind} for kind in ("dialogue", "dialogue", "[action]")]
+    file.write_text(json.dumps(scenes))
+    done = estimate(
+        str(file), "--workers", "1", "--by", "scene_type,tier", "--what-if", "tier=preview,workers=4", "--no-store"
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    dialogue = next(number for number, line in enumerate(lines) if line.strip().startswith("dialogue"))
+    assert "2 scenes" in lines[dialogue]
+    assert lines[dialogue + 1].strip().startswith("draft")
+    assert any("[action]" in line for line in lines)
+    assert any("P10 - P90:" in line for line in lines)
+    assert any("with one worker more" in line for line in lines)
+    whole = " ".join(done.stdout.split())
+    assert "if tier=preview,workers=4: GPU" in whole
+    assert "; no wall clock: too few samples" in whole
+
+
+@pytest.mark.parametrize("wrong", ["tier", "tier=", "speed=2", "workers=many", "workers=1,"])
+def test_a_variation_that_says_nothing_is_refused(estimate: Run, wrong: str) -> None:
+    done = estimate("-", "--what-if", wrong, stdin=json.dumps(SCENES[:1]))
+    assert done.returncode == 1
+    assert "give tier=NAME" in done.stderr

@@ -1,0 +1,228 @@
+"""What a batch consists of, what it costs, and what would change if it were done otherwise."""
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from framehouse.errors import ContractError
+from framehouse.estimates.batch import estimate_batch
+from framehouse.estimates.learning import learn
+from framehouse.estimates.wire import BatchAnswer, BatchRequest, Breakdown
+from framehouse.warehouse import Warehouse
+from framehouse.warehouse.rates import Rate, set_rate
+from tests.builders import NOON, event, store
+from tests.estimates.test_batch import batch, scene
+
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def attempts(
+    warehouse: Warehouse, count: int = 60, level: float = 10.0, sd: float = 0.2, **fields: Any
+) -> None:
+    """Attempts of one segment, as many GPU as wall seconds, five megabytes and two kilojoules a second each."""
+    rng = np.random.default_rng([count, round(level)])
+    said: dict[str, Any] = {
+        "tier": "draft",
+        "segment_count": 1,
+        "gpu_count": 1,
+        "host": {"gpu_model": "A100"},
+    }
+    costs = (level * rng.lognormal(0, sd, count)).tolist()
+    store(
+        warehouse,
+        [
+            event(
+                **(said | {"finished_at": (NOON + timedelta(minutes=minute)).isoformat()} | fields),
+                wall_seconds=cost, gpu_seconds=cost, output_mb=5.0, energy_joules=2000 * cost,
+            )
+            for minute, cost in enumerate(costs)
+        ],
+    )  # fmt: skip
+
+
+def ask(warehouse: Warehouse, *scenes: dict[str, Any], **fields: Any) -> BatchAnswer:
+    return estimate_batch(warehouse, batch(*scenes, **({"store": False} | fields)))
+
+
+def test_a_total_is_surer_than_its_parts_and_less_sure_than_if_they_were_independent(
+    warehouse: Warehouse,
+) -> None:
+    attempts(warehouse)
+    learn(warehouse)
+    one, many = (ask(warehouse, *[scene(target_seconds=2.0)] * count).totals.wall_hours for count in (1, 100))
+    assert one is not None
+    assert many is not None
+    assert None not in (one.p10, one.p90, many.p10, many.p90)
+    widths = [math.log(total.p90 / total.p10) for total in (one, many) if total.p10 and total.p90]
+    assert many.mean == pytest.approx(100 * one.mean)
+    assert widths[0] / math.sqrt(100) < 0.7 * widths[1] < widths[1] < widths[0]
+    assert many.p10 is not None
+    assert many.p90 is not None
+    assert many.p10 < 100 * 10 * math.exp(0.02) / 3600 < many.p90
+
+
+def test_a_total_has_no_interval_where_a_part_has_none(warehouse: Warehouse) -> None:
+    attempts(warehouse)
+    attempts(warehouse, 2, workflow="rare")
+    totals = ask(warehouse, scene(), scene(workflow="rare")).totals
+    assert totals.interval_reason == "too_few_samples"
+    assert totals.wall_hours is not None
+    assert totals.wall_hours.mean > 0
+    assert totals.wall_hours.p90 is None
+
+
+def test_parts_within_parts_sum_to_the_whole(warehouse: Warehouse) -> None:
+    attempts(warehouse)
+    attempts(warehouse, level=40.0, tier="production")
+    scenes = [
+        scene(scene_type=kind, tier=tier, character=name, variant="night" if name else None)
+        for kind in ("dialogue", "action")
+        for tier in ("draft", "production")
+        for name in ("Ada", None)
+    ]
+    answer = ask(warehouse, *scenes, scene(workflow="new"), drill_down=["scene_type", "tier", "character"])
+    assert [share.name for share in answer.by_variant] == ["night", None]
+
+    def check(parts: tuple[Breakdown, ...], scene_count: int, wall_hours: float | None) -> None:
+        assert sum(part.scene_count for part in parts) == scene_count
+        assert math.fsum(part.wall_hours or 0 for part in parts) == pytest.approx(wall_hours or 0)
+        for part in parts:
+            if part.parts:
+                check(part.parts, part.scene_count, part.wall_hours)
+
+    check(answer.breakdown, 9, answer.total_wall_hours)
+    action = answer.breakdown[0]
+    assert (action.name, action.dimension) == ("action", "scene_type")
+    assert [(part.name, part.dimension) for part in action.parts] == [
+        ("draft", "tier"),
+        ("production", "tier"),
+    ]
+    assert [part.name for part in action.parts[0].parts] == ["Ada", None]
+    assert action.parts[0].parts[0].parts == ()
+    assert [part.name for part in answer.breakdown] == ["action", "dialogue", None]
+    with pytest.raises(ValidationError, match="twice"):
+        BatchRequest.model_validate({"scenes": [scene()], "drill_down": ["tier", "tier"]})
+
+
+def test_money_and_energy(warehouse: Warehouse) -> None:
+    attempts(warehouse)
+    asked = [scene(target_seconds=2.0)] * 10
+    unpriced = ask(warehouse, *asked)
+    assert (unpriced.total_cost, unpriced.totals.cost_reason) == (None, "gpu_model_without_rate")
+    set_rate(warehouse, Rate("A100", LONG_AGO, 3.6, "EUR"))
+    set_rate(warehouse, Rate("A100", datetime.now(UTC) + timedelta(days=1), 99.0, "EUR"))
+    answer = ask(warehouse, *asked)
+    assert answer.total_gpu_hours is not None
+    assert answer.total_cost == pytest.approx(3.6 * answer.total_gpu_hours)
+    assert (answer.totals.currency, answer.totals.cost_reason) == ("EUR", None)
+    assert answer.total_energy_kwh == pytest.approx(answer.total_gpu_hours * 2, rel=0.01)
+    [first] = {share.cost for share in answer.by_workflow}
+    assert first == pytest.approx(answer.total_cost)
+    attempts(warehouse, 20, host={"gpu_model": "H100"}, finished_at=(NOON + timedelta(days=1)).isoformat())
+    assert ask(warehouse, *asked).totals.cost_reason == "gpu_model_without_rate", "H100 has no rate"
+    set_rate(warehouse, Rate("H100", LONG_AGO, 7.2, "EUR"))
+    mixed = ask(warehouse, *asked)
+    assert mixed.total_cost is not None
+    assert mixed.total_gpu_hours is not None
+    assert 3.6 < mixed.total_cost / mixed.total_gpu_hours < 7.2
+    attempts(warehouse, 5, host=None, finished_at=(NOON + timedelta(days=2)).isoformat())
+    assert ask(warehouse, *asked).totals.cost_reason == "gpu_model_unknown"
+
+
+def test_gpu_time_of_nothing_costs_nothing(warehouse: Warehouse) -> None:
+    set_rate(warehouse, Rate("A100", LONG_AGO, 3.6, "EUR"))
+    store(warehouse, [event(tier="draft", gpu_count=0, segment_count=1) for _ in range(5)])
+    assert ask(warehouse, scene()).total_cost == 0
+
+
+def test_what_if(warehouse: Warehouse) -> None:
+    attempts(warehouse)
+    attempts(warehouse, level=40.0, tier="production")
+    attempts(warehouse, level=5.0, workflow="portrait_fast")
+    answer = ask(
+        warehouse,
+        *[scene(target_seconds=2.0)] * 24,
+        pool={"worker_count": 2},
+        what_if=[
+            {"tier": "production"},
+            {"name": "the fast one", "workflow": "portrait_fast"},
+            {"pool": {"worker_count": 4}},
+            {"tier": "preview"},
+        ],
+    )
+    production, fast, pool, preview = answer.what_if
+    assert (production.name, fast.name) == ("variation-1", "the fast one")
+    assert production.gpu_hours_change_ratio == pytest.approx(3, rel=0.15)
+    assert production.wall_clock_change_ratio == pytest.approx(3, rel=0.2)
+    assert fast.gpu_hours_change_ratio == pytest.approx(-0.5, abs=0.05)
+    assert (pool.worker_count, pool.gpu_hours_change_ratio) == (4, 0)
+    assert pool.wall_clock_change_ratio == pytest.approx(-0.5, abs=0.1)
+    assert (preview.estimated_scenes, preview.gpu_hours_change_ratio) == (0, None)
+    assert [unknown.reason for unknown in preview.unknown] == ["no_history"]
+    with pytest.raises(ContractError) as refusal:
+        ask(warehouse, scene(), what_if=[{"pool": {"worker_count": 1}}, {"tier": "8k"}])
+    assert [problem.path for problem in refusal.value.problems] == ["what_if[1].tier"]
+    with pytest.raises(ValidationError, match="one of them"):
+        BatchRequest.model_validate({"scenes": [scene()], "what_if": [{"name": "nothing"}]})
+
+
+def test_unequal_workers_and_one_more(warehouse: Warehouse) -> None:
+    """A pool of the slow one takes twice as long as a pool of the fast one."""
+    rng = np.random.default_rng(5)
+    store(
+        warehouse,
+        [
+            event(
+                tier="draft", segment_count=1, worker=worker,
+                finished_at=(NOON + timedelta(minutes=minute)).isoformat(),
+                wall_seconds=float({"fast": 10, "slow": 20}[worker] * rng.lognormal(0, 0.05)),
+            )
+            for minute in range(120)
+            for worker in ("fast", "slow")
+        ],
+    )  # fmt: skip
+    learn(warehouse)
+    asked = [scene(target_seconds=2.0)] * 30
+    fast, slow, both = (
+        ask(warehouse, *asked, pool={"workers": names}).wall_clock_hours
+        for names in (["fast"], ["slow"], ["fast", "slow"])
+    )
+    assert fast is not None
+    assert slow is not None
+    assert both is not None
+    assert fast.p50 == pytest.approx(30 * 10 / 3600, rel=0.1)
+    assert slow.p50 == pytest.approx(30 * 20 / 3600, rel=0.1)
+    assert both.p50 == pytest.approx(20 * 10 / 3600, rel=0.1), "two of three jobs go to the fast one"
+    assert both.p50_with_one_more is not None
+    assert both.p50_with_one_more < 0.8 * both.p50
+
+
+def test_frames_and_size_say_what_segments_do_not(warehouse: Warehouse) -> None:
+    rng = np.random.default_rng(6)
+    frames = rng.integers(10, 500, 80).tolist()
+    store(
+        warehouse,
+        [
+            event(
+                tier="draft", segment_count=1, frame_count=count, finished_at=(NOON + timedelta(minutes=n)).isoformat(),
+                wall_seconds=0.1 * count,
+            )
+            for n, count in enumerate(frames)
+        ],
+    )  # fmt: skip
+    learn(warehouse)
+    short, long = (
+        ask(warehouse, scene(target_seconds=2.0, frame_count=count)).scenes[0].estimate for count in (50, 400)
+    )
+    assert short is not None
+    assert long is not None
+    assert (short.basis, long.basis) == ("frames", "frames")
+    assert short.wall_seconds.p50 == pytest.approx(5, rel=0.05)
+    assert long.wall_seconds.p50 == pytest.approx(40, rel=0.05)
+    unsaid = ask(warehouse, scene(target_seconds=2.0)).scenes[0].estimate
+    assert unsaid is not None
+    assert unsaid.basis != "frames"
