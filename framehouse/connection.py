@@ -3,6 +3,7 @@
 from framehouse import metrics
 from framehouse.config import settings
 from framehouse.embedded import database_url
+from framehouse.estimates import estimate_batch
 from framehouse.metrics import analysts, comparison, overview, ranking, reports, trend
 from framehouse.warehouse import Warehouse
 
@@ -23,6 +24,7 @@ class Connection(Warehouse):
     worker = reports.worker_report
     quality = reports.quality_report
     stages = reports.stages
+    estimate = estimate_batch
 
 
 def connect(url: str | None = None) -> Connection:

@@ -130,6 +130,11 @@ def _show(found: "Backtest", trace: "Trace", columns: "Columns") -> None:
         out.print(
             f"{found.answered_ratio:.1%} of the attempts had a history, {found.interval_count:,} had an interval."
         )
+    if found.batch_error_ratio is not None and found.batch_coverage_ratio is not None:
+        out.print(
+            f"{found.batch_count:,} batches of 200, each foreseen as a whole before its first attempt: the total was "
+            f"{found.batch_error_ratio:.1%} off (median), and within its P10-P90 in {found.batch_coverage_ratio:.1%}."
+        )
     left = [
         f"{count:,} {why}"
         for count, why in (

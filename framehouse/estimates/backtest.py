@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Protocol
 
+import numpy as np
+
 from framehouse.estimates.candidates import NORMAL_P90, SHARES
 from framehouse.estimates.forecast import Forecaster
-from framehouse.estimates.memory import Sample, Shared
+from framehouse.estimates.memory import Sample, Shared, ln_works
 from framehouse.estimates.outlook import INTERVAL_FROM
+from framehouse.estimates.totals import Distribution, part_of, total
 from framehouse.progress import SILENT, Reporter
 
 #: Consecutive attempts whose total is compared with the total that was predicted.
@@ -53,12 +56,20 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Backtest:
-    """What was replayed, and how everyone did; the forecaster comes first."""
+    """What was replayed, and how everyone did; the forecaster comes first.
+
+    batch_count           runs of 200 consecutive attempts, each foreseen as a batch before its first one
+    batch_error_ratio     median over them of |predicted total / actual total - 1|
+    batch_coverage_ratio  share of them whose actual total lay within the P10-P90 of the total
+    """
 
     attempt_count: int
     answered_count: int
     interval_count: int
     scores: tuple[Score, ...]
+    batch_count: int
+    batch_error_ratio: float | None
+    batch_coverage_ratio: float | None
 
     @property
     def answered_ratio(self) -> float | None:
@@ -82,9 +93,12 @@ def backtest(attempts: Sequence[Attempt], report: Reporter = SILENT) -> Backtest
     others: dict[str, tuple[_Predictor, ...]] = {}
     workers: dict[str, int] = {}
     tallies = {name: _Tally() for name in ("framehouse", *_BASELINES)}
+    batches: list[tuple[float, Distribution]] = []
     for index, attempt in enumerate(attempts):
         if index % 500 == 0:
             report.advance(index, len(attempts), f"{index:,} attempts")
+        if index % TOTAL_OF == 0 and index + TOTAL_OF <= len(attempts):
+            batches += _foreseen(attempts[index : index + TOTAL_OF], forecasters, shared)
         if attempt.key not in forecasters:
             forecasters[attempt.key] = Forecaster(shared, history=len(forecasters) + 1)
             others[attempt.key] = tuple(make() for make in _BASELINES.values())
@@ -107,7 +121,40 @@ def backtest(attempts: Sequence[Attempt], report: Reporter = SILENT) -> Backtest
         answered_count=len(ours_tally.actual),
         interval_count=len(ours_tally.losses),
         scores=tuple(tally.score(name) for name, tally in tallies.items()),
+        batch_count=len(batches),
+        batch_error_ratio=median(abs(said.mean / actual - 1) for actual, said in batches)
+        if batches
+        else None,
+        batch_coverage_ratio=fmean(
+            said.p10 <= actual <= said.p90
+            for actual, said in batches
+            if said.p10 is not None and said.p90 is not None
+        )
+        if batches
+        else None,
     )
+
+
+def _foreseen(
+    batch: Sequence[Attempt], forecasters: Mapping[str, Forecaster], shared: Shared
+) -> list[tuple[float, Distribution]]:
+    """What a batch's attempts cost together and were foreseen to, of those whose history has an interval: nobody knows
+    yet who will do them, nor what the first of them will show. Nothing where they cost nothing."""
+    groups: dict[str, list[Attempt]] = {}
+    for attempt in batch:
+        groups.setdefault(attempt.key, []).append(attempt)
+    parts, actual = [], 0.0
+    for key, group in groups.items():
+        if key not in forecasters:
+            continue
+        outlook = forecasters[key].outlook()
+        said = outlook.predict(outlook.levels(np.array([ln_works(attempt.works) for attempt in group])))
+        is_known = ~np.isnan(said.p90[:, 0])
+        if is_known.any():
+            parts.append(part_of(outlook.record, 0, said.mean[is_known, 0].tolist()))
+            actual += math.fsum(a.cost for a, is_one in zip(group, is_known, strict=True) if is_one)
+    common, *stretch = shared.totals()[0].tolist()
+    return [(actual, total(parts, common, [math.exp(one) for one in stretch]))] if actual else []
 
 
 def pinball(share: float, actual: float, predicted: float) -> float:

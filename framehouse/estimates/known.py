@@ -4,7 +4,6 @@ Mostly that is what learning left behind. Of workflows and tiers whose attempts 
 attempts are read and added in memory, so an estimate rests on every attempt from its commit on.
 """
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from framehouse.estimates.candidates import Array
 from framehouse.estimates.learning import COSTS, FACTOR, VERSION, learnt, shared_of
 from framehouse.estimates.outlook import INTERVAL_FROM, MOSTLY_KNOWN, Outlook, layout
-from framehouse.estimates.totals import Part
+from framehouse.estimates.totals import Part, part_of
 from framehouse.warehouse import Session
 
 Confidence = Literal["high", "medium", "low"]
@@ -63,14 +62,7 @@ class Known:
 
     def part(self, cost: int, means: Sequence[float]) -> Part:
         """What jobs of these means are in a total."""
-        record = self.record
-        return Part(
-            mean=math.fsum(means),
-            squares=math.fsum(mean * mean for mean in means),
-            sd=float(record["sd"][cost]),
-            rho=record["rho"][cost].tolist(),
-            samples=float(record["samples"][cost]),
-        )
+        return part_of(self.record, cost, means)
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,17 @@ class Part:
         return self.sd * self.sd * (rho + max(1 - rho, 0.0) * (1 / self.jobs + 1 / self.samples))
 
 
+def part_of(record: np.void, cost: int, means: Sequence[float]) -> Part:
+    """Jobs of these means by the record of their history's outlook."""
+    return Part(
+        mean=math.fsum(means),
+        squares=math.fsum(mean * mean for mean in means),
+        sd=float(record["sd"][cost]),
+        rho=record["rho"][cost].tolist(),
+        samples=float(record["samples"][cost]),
+    )
+
+
 def total(parts: Sequence[Part], common: float, stretch: Sequence[float]) -> Distribution:
     """Mean, P10, P50 and P90 of the sum over several histories: a log-normal of this mean and variance, whose sides are
     stretched by what runs so far missed (down, up).
