@@ -187,7 +187,8 @@ def _wall(knowledge: Knowledge, cells: Sequence[Cell]) -> Array:
     outlook = knowledge.outlook(keys)
     nothing = np.zeros((len(COSTS), len(BASES)))
     levels = outlook.levels(works_array(cells), nothing[:, 0], nothing)
-    is_unequal = np.array([bool(knowledge.by_key[key].factors) for key in keys])
+    is_told = ~np.isnan(levels[:, WALL, 1:]).all(axis=(1, 2))
+    is_unequal = is_told & np.array([bool(knowledge.by_key[key].factors) for key in keys])
     levels[is_unequal, :, 0] = math.nan
     levels[~is_unequal, :, 1:] = math.nan
     said = outlook.predict(levels)

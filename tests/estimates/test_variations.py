@@ -226,3 +226,23 @@ def test_frames_and_size_say_what_segments_do_not(warehouse: Warehouse) -> None:
     unsaid = ask(warehouse, scene(target_seconds=2.0)).scenes[0].estimate
     assert unsaid is not None
     assert unsaid.basis != "frames"
+
+
+def test_a_worker_that_only_some_attempts_name_stops_no_wall_clock(warehouse: Warehouse) -> None:
+    """Those that name theirs say nothing of segments, and those that do name none."""
+    rng = np.random.default_rng(7)
+    store(
+        warehouse,
+        [
+            event(
+                tier="draft", finished_at=(NOON + timedelta(minutes=n)).isoformat(),
+                **({"worker": f"w{n % 2}", "frame_count": 50} if n % 4 else {"segment_count": 1, "frame_count": 50}),
+                wall_seconds=float((1 + n % 2) * rng.lognormal(2, 0.05)),
+            )
+            for n in range(160)
+        ],
+    )  # fmt: skip
+    learn(warehouse)
+    answer = ask(warehouse, scene(target_seconds=2.0), pool={"workers": ["w0", "w1"]})
+    assert answer.estimated_scenes == 1
+    assert answer.wall_clock_hours is not None
