@@ -17,6 +17,9 @@ from framehouse.estimates.totals import blocks_layout, common
 BUCKETS = 8
 #: As many attempts as this weigh as much as what is expected of candidates before there are any.
 _FIRST_WEIGHT = 30.0
+#: By how much the intervals of few samples are stretched at first, by the binary digits of their number: what scatters
+#: more than is usual shows that late.
+_FIRST_STRETCH = {2: 1.25, 3: 1.1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,8 @@ class Shared:
         self.record["weights"] = _FIRST_WEIGHT
         self.record["spread"] = self.record["scatter"] = (1.0, 0.09)
         self.record["rho"] = (5.0, 0.25)
+        for digits, stretch in _FIRST_STRETCH.items():
+            self.record["stretch"][:, digits] = math.log(stretch)
 
     @property
     def sd(self) -> Array:

@@ -215,3 +215,18 @@ def test_totals_hold_though_errors_go_together(kind: str) -> None:
     assert 0.6 <= found.batch_coverage_ratio <= 1.0
     assert found.batch_error_ratio is not None
     assert found.batch_error_ratio < {"independent": 0.03, "days": 0.2, "drifting": 0.08}[kind]
+
+
+@pytest.mark.parametrize("count", [3, 5, 10])
+def test_a_first_history_is_not_surer_than_its_few_samples(count: int) -> None:
+    """Where nothing was learnt yet of how costs scatter: of usual ones four in five lie within, or somewhat more."""
+    rng = np.random.default_rng(count)
+    for deviation, least in ((0.15, 0.75), (0.4, 0.68)):
+        within = 0
+        for _ in range(300):
+            drawn = rng.lognormal(2, deviation, count + 1).tolist()
+            told = of(learned(drawn[:-1]))
+            assert told.p10 is not None
+            assert told.p90 is not None
+            within += told.p10 <= drawn[-1] <= told.p90
+        assert within / 300 >= least
