@@ -48,7 +48,7 @@ def _cells(known: list[dict[str, Any]], *, is_wide: bool) -> list[str]:
         seconds(sum(e["wall_seconds"]["mean"] for e in known)),
         f"{seconds(min(low))} - {seconds(max(high))}"
         if is_interval
-        else known[0]["interval_reason"].replace("_", " "),
+        else next(e["interval_reason"] for e in known if e["interval_reason"]).replace("_", " "),
         *([seconds(_sum(known, "gpu_seconds")), mib(_sum(known, "disk_mb"))] if is_wide else []),
         f"{count} sample{'s' if count != 1 else ''}",
     ]

@@ -71,7 +71,7 @@ def estimate_batch(warehouse: Warehouse, request: BatchRequest) -> BatchAnswer:
         by_workflow=shares(both, Dimension.WORKFLOW),
         breakdown=breakdown(both, request.drill_down),
         what_if=tuple(
-            known.varied(place, variation, request.scenes, keys, tiers, around, outcome)
+            known.varied(place, variation, request.scenes, keys, tiers, around, (scenes, outcome))
             for place, variation in enumerate(request.what_if, start=1)
         ),
         scenes=tuple(scenes),
@@ -124,15 +124,16 @@ class _Known:
         keys: Sequence[str],
         tiers: Sequence[str | None],
         around: Surroundings,
-        own: Outcome,
+        as_it_is: tuple[Sequence[SceneAnswer], Outcome],
     ) -> Varied:
         """The batch done otherwise, beside the batch as it is."""
+        scenes, own = as_it_is
         if variation.tier is not None:
             tiers = [None if tier is None else variation.tier for tier in tiers]
         if variation.workflow is not None:
             requests = [scene.model_copy(update={"workflow": variation.workflow}) for scene in requests]
-        _, other = self.outcome(requests, keys, tiers, around.with_pool(variation.pool))
-        is_comparable = other.estimated_scenes == own.estimated_scenes
+        others, other = self.outcome(requests, keys, tiers, around.with_pool(variation.pool))
+        is_comparable = _estimated(others) == _estimated(scenes)
 
         def change(before: float | None, after: float | None) -> float | None:
             return after / before - 1 if is_comparable and before and after is not None else None
@@ -157,6 +158,10 @@ def _answer(scene_key: str, cell: Cell, found: Estimate | NoEstimate) -> SceneAn
         estimate=found if isinstance(found, Estimate) else None,
         reason=found.reason if isinstance(found, NoEstimate) else None,
     )
+
+
+def _estimated(scenes: Sequence[SceneAnswer]) -> set[str]:
+    return {scene.scene_key for scene in scenes if scene.estimate is not None}
 
 
 def _fields(outcome: Outcome) -> dict[str, Any]:

@@ -17,6 +17,9 @@ from framehouse.events import Queue, QueuedJob, RunningJob
 from framehouse.units import hours_from_seconds
 from framehouse.warehouse import Session
 
+#: From so many failures on a wall clock says nothing.
+_MOST_RETRIES = 0.8
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -31,6 +34,13 @@ class Surroundings:
     worker_ids: Mapping[str, int]
     queue: Queue | None
     is_outdated: bool = False
+
+    @property
+    def ids_there(self) -> dict[str, int]:
+        """Of the workers that are in the pool or busy with a job."""
+        names = {name for name in self.workers or () if name is not None}
+        names |= {job.worker for job in self.queue.running} if self.queue is not None else set()
+        return {name: number for name, number in self.worker_ids.items() if name in names}
 
     @property
     def workflows(self) -> set[str]:
@@ -87,11 +97,11 @@ def wall_clock(
     waiting = around.queue.waiting if around.queue is not None else []
     running = around.queue.running if around.queue is not None else []
     others = [_cell(job) for job in waiting] + [_cell(job) for job in running]
-    kinds = _Kinds(knowledge, around.worker_ids)
+    kinds = _Kinds(knowledge, around.ids_there, len(around.workers))
     medians = kinds.medians([*cells, *others])
     if any(cell not in medians for cell in others):
         return None, "queue_unknown_history"
-    if (why := kinds.why_no_interval()) is not None:
+    if (why := kinds.why_none()) is not None:
         return None, why
     now = datetime.now(UTC)
     found = simulate(
@@ -127,9 +137,10 @@ def _cell(job: QueuedJob | RunningJob) -> Cell:
 class _Kinds:
     """The workflows and tiers of a simulation, in the order in which they come."""
 
-    def __init__(self, knowledge: Knowledge, worker_ids: Mapping[str, int]) -> None:
+    def __init__(self, knowledge: Knowledge, worker_ids: Mapping[str, int], worker_count: int) -> None:
         self._knowledge = knowledge
         self._worker_ids = worker_ids
+        self._worker_count = worker_count
         self._known: list[Known] = []
         self.kinds: list[Kind] = []
 
@@ -138,21 +149,25 @@ class _Kinds:
         known = [cell for cell in dict.fromkeys(cells) if cell[0] in self._knowledge.by_key]
         if not known:
             return {}
-        ends = _wall(self._knowledge, known)
+        ends, yardsticks = self._wall(known)
         found: dict[Cell, tuple[int, float]] = {}
-        kinds: dict[Key, int] = {}
-        for cell, (low, middle, high) in zip(known, ends.tolist(), strict=True):
+        kinds: dict[tuple[Key, int], int] = {}
+        # By yardstick, because what is known by frames is known better than what is known by segments.
+        for cell, yardstick, (low, middle, high) in zip(known, yardsticks, ends.tolist(), strict=True):
             if math.isnan(middle):
                 continue
-            if cell[0] not in kinds:
-                kinds[cell[0]] = len(self.kinds)
+            kind = (cell[0], yardstick)
+            if kind not in kinds:
+                kinds[kind] = len(self.kinds)
                 self._known.append(self._knowledge.by_key[cell[0]])
                 self.kinds.append(self._kind(self._known[-1], low, middle, high))
-            found[cell] = (kinds[cell[0]], middle)
+            found[cell] = (kinds[kind], middle * math.exp(self._usual(self._knowledge.by_key[cell[0]])))
         return found
 
-    def why_no_interval(self) -> str | None:
-        """The reason why some duration has none."""
+    def why_none(self) -> str | None:
+        """The reason why these durations give no wall clock."""
+        if any(known.record["retry_ratio"] > _MOST_RETRIES for known in self._known):
+            return "fails_too_often"
         return next((why for known in self._known if (why := known.why_no_interval(WALL)) is not None), None)
 
     @property
@@ -167,29 +182,46 @@ class _Kinds:
         if low > 0:  # not where it is unknown, nor where everything takes no time
             down, up = math.log(middle / low) / NORMAL_P90, math.log(high / middle) / NORMAL_P90
         rho, samples = min(1.0, float(record["rho"][WALL, 1])), max(1.0, float(record["samples"][WALL]))
+        variance = (down * down + up * up) / 2 * (rho + (1 - rho) / samples)
+        factors, usual = self._factors(known), self._usual(known)
+        if known.factors and not factors:
+            # Whoever does it is as fast as somebody so far, and stays so: the fewer they are, the less it averages out.
+            spread = np.std(list(known.factors.values())) ** 2 / max(1, self._worker_count)
+            variance = min(variance + float(spread), (down * down + up * up) / 2)
         return Kind(
             down=down,
             up=up,
-            shared=math.sqrt((down * down + up * up) / 2 * (rho + (1 - rho) / samples)),
+            shared=math.sqrt(variance),
             retry_ratio=float(record["retry_ratio"]),
             failed_ratio=float(record["failed_ratio"]) or 1.0,
-            factors={
-                name: factor
-                for name, number in self._worker_ids.items()
-                if (factor := known.factors.get(number)) is not None
-            },
+            factors={name: factor - usual for name, factor in factors.items()},
         )
 
+    def _factors(self, known: Known) -> dict[str, float]:
+        """ln of the factors of the workers that are there, by name."""
+        return {
+            name: known.factors[number]
+            for name, number in self._worker_ids.items()
+            if number in known.factors
+        }
 
-def _wall(knowledge: Knowledge, cells: Sequence[Cell]) -> Array:
-    """P10, P50 and P90 of wall times, (m, 3): on a worker of factor 1 where workers make a difference, else on any."""
-    keys = [key for key, _ in cells]
-    outlook = knowledge.outlook(keys)
-    nothing = np.zeros((len(COSTS), len(BASES)))
-    levels = outlook.levels(works_array(cells), nothing[:, 0], nothing)
-    is_told = ~np.isnan(levels[:, WALL, 1:]).all(axis=(1, 2))
-    is_unequal = is_told & np.array([bool(knowledge.by_key[key].factors) for key in keys])
-    levels[is_unequal, :, 0] = math.nan
-    levels[~is_unequal, :, 1:] = math.nan
-    said = outlook.predict(levels)
-    return np.stack([said.p10[:, WALL], said.p50[:, WALL], said.p90[:, WALL]], axis=1)
+    def _usual(self, known: Known) -> float:
+        """ln of the usual worker's factor, which one without a name has; 0 where factors are not reckoned with."""
+        return float(np.mean(list(known.factors.values()))) if self._factors(known) else 0.0
+
+    def _wall(self, cells: Sequence[Cell]) -> tuple[Array, list[int]]:
+        """P10, P50 and P90 of wall times, (m, 3), and by which yardstick: on a worker of factor 1 where the factors of
+        some of those that are there are known, else on any."""
+        keys = [key for key, _ in cells]
+        outlook = self._knowledge.outlook(keys)
+        nothing = np.zeros((len(COSTS), len(BASES)))
+        levels = outlook.levels(works_array(cells), nothing[:, 0], nothing)
+        is_told = ~np.isnan(levels[:, WALL, 1:]).all(axis=(1, 2))
+        is_unequal = is_told & np.array([bool(self._factors(self._knowledge.by_key[key])) for key in keys])
+        levels[is_unequal, :, 0] = math.nan
+        levels[~is_unequal, :, 1:] = math.nan
+        said = outlook.predict(levels)
+        yardsticks = said.worker[:, WALL] * len(BASES) + said.basis[:, WALL]
+        return np.stack(
+            [said.p10[:, WALL], said.p50[:, WALL], said.p90[:, WALL]], axis=1
+        ), yardsticks.tolist()

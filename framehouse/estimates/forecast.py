@@ -28,8 +28,16 @@ from framehouse.estimates.candidates import (
     Array,
     Table,
 )
-from framehouse.estimates.memory import BUCKETS, Sample, Shared, judgement_layout, ln_works, sample_layout
-from framehouse.estimates.outlook import INTERVAL_FROM, Outlook, Predicted, added_by_cold_starts
+from framehouse.estimates.memory import (
+    BUCKETS,
+    NO_WORKER,
+    Sample,
+    Shared,
+    judgement_layout,
+    ln_works,
+    sample_layout,
+)
+from framehouse.estimates.outlook import INTERVAL_FROM, Outlook, Predicted, cold_parts
 from framehouse.estimates.totals import Blocks
 
 Known = npt.NDArray[np.bool_]
@@ -42,10 +50,12 @@ _FORGET_LOSS, _FORGET_SHARED = 0.99, 0.999
 _STRETCH_RATE, _OWN_STRETCH_RATE = 0.01, 0.01
 _LEAST_REACH = 1e-4
 _FURTHEST = 5.0
+#: ln of the most that an interval is stretched or drawn together, by all histories and by its own; and how near to the
+#: median a cost is the same.
+_FURTHEST_STRETCH, _SAME = 1.5, 1e-6
 _COLD_HALF_LIFE = 16.0
 #: A cold start that takes less than this share of the median more is none to speak of.
 _LEAST_EXTRA = 0.01
-_NO_WORKER = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +141,11 @@ class Forecaster:
         """Take note of what attempts cost, and of nothing else."""
         rows = np.zeros(len(samples), self.samples.dtype)
         for row, sample in zip(rows, samples, strict=True):
-            effect = self._shared.effect(sample.worker)
             row["finished_us"], row["identity"] = sample.finished_us, sample.identity
-            row["worker"] = _NO_WORKER if sample.worker is None else sample.worker
+            row["worker"] = NO_WORKER if sample.worker is None else sample.worker
             row["gpu_model"], row["is_cold"] = sample.gpu_model, sample.is_cold is True
             row["costs"] = [math.nan if cost is None else cost for cost in sample.costs]
             row["ln_works"] = ln_works(sample.works)
-            row["effects"] = math.nan if sample.worker is None else 0.0 if effect is None else effect
         self.replace(np.concatenate([self.samples, rows]))
 
     def replace(self, samples: npt.NDArray[np.void]) -> None:
@@ -185,10 +193,16 @@ class Forecaster:
     ) -> None:
         low, high = said.p10[0], said.p90[0]
         missed = np.stack([costs < low, costs > high], axis=1) - SHARES[0]
-        missed[~is_foreseen | np.isnan(low)] = 0.0
+        # A cost that is the same each time lies within however narrow an interval, and says nothing of it.
+        is_same = np.abs(costs - said.p50[0]) <= _SAME * costs
+        missed[~is_foreseen | np.isnan(low) | is_same] = 0.0
         buckets = _bucket(outlook.record["counts"])
-        self._shared.record["stretch"][np.arange(len(costs)), buckets, kind] += _STRETCH_RATE * missed
-        self.judgement["stretch"][:, kind] += _OWN_STRETCH_RATE * missed
+        place = np.arange(len(costs)), buckets, kind
+        shared, own = self._shared.record["stretch"], self.judgement["stretch"]
+        shared[place] = np.clip(shared[place] + _STRETCH_RATE * missed, -_FURTHEST_STRETCH, _FURTHEST_STRETCH)
+        own[:, kind] = np.clip(
+            own[:, kind] + _OWN_STRETCH_RATE * missed, -_FURTHEST_STRETCH, _FURTHEST_STRETCH
+        )
 
     def _score(
         self, table: Table, levels: Array, ln_costs: Array, ln_middle: Array, is_foreseen: Known
@@ -271,9 +285,9 @@ class Forecaster:
         warm[samples["is_cold"] == 1] = math.nan
         few = (~np.isnan(warm)).sum(axis=0) < INTERVAL_FROM
         warm[:, few] = costs[:, few]
-        return Table(
-            np.log(warm), samples["effects"], samples["ln_works"], samples["worker"], self._shared.sd
-        )
+        # The workers' factors of today: where all of them moved since, the level moves back by as much.
+        effects = self._shared.effects_of(samples["worker"])
+        return Table(np.log(warm), effects, samples["ln_works"], samples["worker"], self._shared.sd)
 
     def _outlook(self, table: Table) -> Outlook:
         costs = self._shared.costs
@@ -331,12 +345,12 @@ class Forecaster:
         added = np.maximum(np.nansum(weight * extra, axis=0) / np.maximum(total, 1e-9), 0.0)
         warm_ones = np.flatnonzero(~is_cold)
         middle = warm_ones[np.argsort(warm.p50[warm_ones, 0])[len(warm_ones) // 2]]
-        usual = np.stack([warm.p10[middle], warm.p50[middle], warm.p90[middle], warm.mean[middle]], axis=1)
+        usual = np.stack([warm.p10[middle], warm.p50[middle], warm.p90[middle]], axis=1)
         matters = (added > _LEAST_EXTRA * usual[:, MEDIAN]) & ~np.isnan(usual[:, 0])
-        ratio = np.full(len(added), weights[is_cold].sum() / weights.sum())
+        ratio = float(weights[is_cold].sum() / weights.sum())
         record = outlook.record
-        record["cold_ratio"][matters], record["cold_extra"][matters] = ratio[matters], added[matters]
-        record["cold_added"][matters] = added_by_cold_starts(usual[matters], ratio[matters], added[matters])
+        record["cold_ratio"][matters], record["cold_extra"][matters] = ratio, added[matters]
+        record["cold_parts"][matters] = cold_parts(usual[matters], ratio)
 
 
 def _on_any_worker(levels: Array) -> Array:

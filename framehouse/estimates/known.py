@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from framehouse.estimates.candidates import Array
-from framehouse.estimates.learning import COSTS, FACTOR, VERSION, learnt, shared_of
+from framehouse.estimates.learning import COSTS, FACTOR, VERSION, WALL, learnt, shared_of
 from framehouse.estimates.outlook import INTERVAL_FROM, MOSTLY_KNOWN, Outlook, layout
 from framehouse.estimates.totals import Part, part_of
 from framehouse.warehouse import Session
@@ -45,10 +45,11 @@ class Known:
 
     @property
     def confidence(self) -> Confidence:
-        """high from 10 samples, medium from 3, low below."""
-        if self.sample_count >= HIGH_FROM:
+        """high from 10 samples that it rests on, medium from 3, low below."""
+        count = min(self.sample_count, int(self.record["counts"][WALL]))
+        if count >= HIGH_FROM:
             return "high"
-        return "medium" if self.sample_count >= MEDIUM_FROM else "low"
+        return "medium" if count >= MEDIUM_FROM else "low"
 
     def is_at_times_nothing(self, cost: int) -> bool:
         """Whether more than one sample in a hundred is nothing, and others are not."""

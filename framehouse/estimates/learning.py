@@ -27,7 +27,7 @@ from framehouse.warehouse.pool import Json
 COSTS = ("wall_seconds", "gpu_seconds", "output_mb", "energy_joules", "vram_peak_mb", "rss_peak_mb")
 WALL, GPU = COSTS.index("wall_seconds"), COSTS.index("gpu_seconds")
 #: Of the layouts and of what they mean; forecasts of another version are learnt anew from raw.
-VERSION = 2
+VERSION = 3
 _KEYS_A_ROUND = 32
 _EFFECT = np.dtype([("worker", "i4"), ("effect", "f8", (len(COSTS), 2))])
 FACTOR = np.dtype([("worker", "i4"), ("ln_factor", "f8")])
@@ -156,30 +156,36 @@ class _History:
         """What is known when all is learnt."""
         samples = self.forecaster.samples
         outlook = self.forecaster.outlook()
-        if (
-            counts is not None
-            and counts["failed_count"]
-            and counts["wasted_seconds"]
-            and counts["succeeded_seconds"]
-        ):
-            tried = counts["failed_count"] + counts["succeeded_count"]
-            outlook.record["retry_ratio"] = counts["failed_count"] / tried
-            outlook.record["failed_ratio"] = counts["wasted_seconds"] / counts["succeeded_seconds"]
+        if counts is not None and counts["failed_count"]:
+            record = outlook.record
+            record["retry_ratio"] = counts["failed_count"] / (
+                counts["failed_count"] + counts["succeeded_count"]
+            )
+            record["failed_ratio"] = 1.0
+            # How long failed attempts ran is known apart from canceled ones only where there are none of those.
+            if not counts["canceled_count"] and counts["wasted_seconds"] and counts["succeeded_seconds"]:
+                record["failed_ratio"] = counts["wasted_seconds"] / counts["succeeded_seconds"]
         return Learnt(
             ids=self.ids,
             sample_count=max(counts["sample_count"] if counts else 0, len(samples)),
             forecaster=self.forecaster,
             outlook=outlook,
-            gpu_models=self._gpu_models(samples),
+            gpu_models=self._gpu_models(),
         )
 
     def _settle(self, raw: list[Sample], fence: int) -> list[Sample]:
         """Remember what raw has, and what it no longer can have; the attempts that are new are given back."""
         known = self.forecaster.samples
-        at = {sample.identity: sample for sample in raw}
-        is_kept = np.array([int(identity) in at for identity in known["identity"]], dtype=bool)
+        at = {sample.identity: (sample.finished_us, _costs(sample).tobytes()) for sample in raw}
+        is_kept = np.array(
+            [
+                at.get(int(row["identity"])) == (int(row["finished_us"]), row["costs"].tobytes())
+                for row in known
+            ],
+            dtype=bool,
+        )
         if len(raw) < WINDOW:
-            is_kept |= known["finished_us"] < fence
+            is_kept |= (known["finished_us"] < fence) & ~np.isin(known["identity"], list(at))
         kept = known[is_kept]
         newest = int(kept["finished_us"][-1]) if len(kept) else 0
         seen = {int(identity) for identity in kept["identity"]}
@@ -212,14 +218,16 @@ class _History:
             gpu_model=self._models.index(row["gpu_model"]),
         )
 
-    def _gpu_models(self, samples: npt.NDArray[np.void]) -> list[tuple[str | None, float]]:
+    def _gpu_models(self) -> list[tuple[str | None, float]]:
+        """Which models the remembered attempts name, and of the recent GPU time the share of each."""
+        samples = self.forecaster.samples
+        used, samples["gpu_model"] = np.unique(samples["gpu_model"], return_inverse=True)
         weights = 0.5 ** (np.arange(len(samples) - 1, -1, -1.0) / HALF_LIVES[-1])
         seconds = np.nan_to_num(samples["costs"][:, GPU]) * weights
-        shares = np.bincount(np.maximum(samples["gpu_model"], 0), seconds, len(self._models))
-        total = shares.sum()
+        shares = np.bincount(samples["gpu_model"], seconds, len(used))
+        total = shares.sum() or 1.0
         return [
-            (name, float(share / total) if total else 0.0)
-            for name, share in zip(self._models, shares, strict=True)
+            (self._models[place], float(share / total)) for place, share in zip(used, shares, strict=True)
         ]
 
 
@@ -267,6 +275,10 @@ def _keep_shared(session: Session, shared: Shared) -> None:
             "effects": effects.tobytes(),
         },
     )
+
+
+def _costs(sample: Sample) -> npt.NDArray[np.float64]:
+    return np.array([np.nan if cost is None else cost for cost in sample.costs])
 
 
 def _array(data: bytes, layout: np.dtype[np.void]) -> npt.NDArray[np.void]:

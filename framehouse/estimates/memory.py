@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from framehouse.estimates.candidates import BASES, HALF_LIVES, STATISTICS, WORKERS, WORKS, Array
 from framehouse.estimates.outlook import HORIZONS
@@ -15,6 +16,7 @@ from framehouse.estimates.totals import blocks_layout, common
 
 #: Numbers of samples are told apart by their binary digits, up to so many.
 BUCKETS = 8
+NO_WORKER = -1
 #: As many attempts as this weigh as much as what is expected of candidates before there are any.
 _FIRST_WEIGHT = 30.0
 #: By how much the intervals of few samples are stretched at first, by the binary digits of their number: what scatters
@@ -45,7 +47,7 @@ class Sample:
 
 
 def sample_layout(costs: int) -> np.dtype[np.void]:
-    """A remembered attempt; costs that are unknown are NaN, and so are works and the worker's ln factors."""
+    """A remembered attempt; costs that are unknown are NaN, and so are works."""
     return np.dtype(
         [
             ("finished_us", "i8"),
@@ -55,7 +57,6 @@ def sample_layout(costs: int) -> np.dtype[np.void]:
             ("is_cold", "i1"),
             ("costs", "f8", (costs,)),
             ("ln_works", "f8", (len(WORKS),)),
-            ("effects", "f8", (costs,)),
         ]
     )
 
@@ -148,6 +149,17 @@ class Shared:
         if worker is None or worker not in self.effects:
             return None
         return self.effects[worker][:, 1]
+
+    def effects_of(self, workers: npt.NDArray[np.int32]) -> Array:
+        """ln of the factors of attempts' workers, (n, C): 0 of a worker that is new, NaN where none is known."""
+        different, place = np.unique(workers, return_inverse=True)
+        found = np.zeros((len(different), self.costs))
+        for row, worker in zip(found, different.tolist(), strict=True):
+            if worker == NO_WORKER:
+                row[:] = math.nan
+            elif worker in self.effects:
+                row[:] = self.effects[worker][:, 1]
+        return found[place]
 
 
 def ln_works(works: Mapping[str, float]) -> Array:

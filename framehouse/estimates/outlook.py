@@ -4,6 +4,7 @@ An outlook is a record of fixed size, written by learning and read by estimates 
 nothing however long the history is. C is the number of costs, m of jobs that are asked for.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,11 @@ HORIZONS = (8, 32, 128)
 INTERVAL_FROM = 3
 MOSTLY_KNOWN = 0.99
 _SIXTEENTHS = np.linspace(0, 1, 17)
-_SLACK = 1e-9
+#: How many times its median a cold start may add to a job, for which its effect is reckoned; between them it is drawn
+#: in proportion to the logarithm.
+COLD_TIMES = np.geomspace(0.01, 100, 17)
+_LN_COLD = np.log(COLD_TIMES)
+_MARGIN, _SLACK = 0.5, 1e-9
 
 
 def layout(costs: int) -> np.dtype[np.void]:
@@ -41,7 +46,7 @@ def layout(costs: int) -> np.dtype[np.void]:
     counts         attempts that are remembered and know the cost
     known_ratio    share of attempts whose cost is not zero
     cold_ratio, cold_extra  share of cold starts, and what one takes more, in the cost's unit
-    cold_added     what that adds to P10, P50, P90 and mean of the usual job
+    cold_parts     the part of that which is added to P10, P50 and P90 of a job whose median it is so many times
     sd             standard deviation of a job's relative error about its mean, on any worker
     rho            correlation of the errors of jobs of one batch, by horizon
     samples        how many samples the prediction rests on, recent ones counting more
@@ -57,7 +62,7 @@ def layout(costs: int) -> np.dtype[np.void]:
             ("known_ratio", "f8", (costs,)),
             ("cold_ratio", "f8", (costs,)),
             ("cold_extra", "f8", (costs,)),
-            ("cold_added", "f8", (costs, STATISTICS)),
+            ("cold_parts", "f8", (costs, len(COLD_TIMES), len(SHARES))),
             ("sd", "f8", (costs,)),
             ("rho", "f8", (costs, len(HORIZONS))),
             ("samples", "f8", (costs,)),
@@ -101,8 +106,9 @@ class Outlook:
         segments = ln_works[:, SEGMENTS]
         found[..., -1] = np.log(lines[..., 0] + lines[..., 1] * np.exp(segments)[:, None, None])
         low, high = self._records["segments_seen"].T
-        # That the segments make no difference is known of as many as were seen, and of no others.
-        is_beyond = ~np.isnan(segments) & ~((segments >= low - _SLACK) & (segments <= high + _SLACK))
+        # That segments make no difference is known of about as many as were seen; where all had as many, of these.
+        margin = np.minimum(_MARGIN * (high - low), math.log(2)) + _SLACK
+        is_beyond = ~np.isnan(segments) & ~((segments >= low - margin) & (segments <= high + margin))
         found[is_beyond, :, :, JOBS] = np.nan
         return found
 
@@ -137,7 +143,8 @@ class Outlook:
         )
         with np.errstate(over="ignore"):
             said = np.exp(level + np.take_along_axis(quantiles, best[..., None, None], axis=2)[:, :, 0])
-        said += records["cold_added"]
+        if (records["cold_extra"] > 0).any():
+            self._add_cold_starts(said)
         counts, known = records["counts"], records["known_ratio"]
         said[..., MEAN] *= known
         said = np.where(((counts > 0) & (known == 0))[..., None], 0.0, said)
@@ -146,13 +153,37 @@ class Outlook:
         low, high = (np.where(has_interval, end, np.nan) for end in (low, high))
         return Predicted(mean, low, middle, high, basis, worker)
 
+    def _add_cold_starts(self, said: Array) -> None:
+        """Add to P10, P50, P90 and mean of warm jobs (m, C, 4) what cold starts do."""
+        extra, table = self._records["cold_extra"], self._records["cold_parts"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            place = (np.log(extra / said[..., MEDIAN]) - _LN_COLD[0]) / (_LN_COLD[1] - _LN_COLD[0])
+        place = np.clip(np.nan_to_num(place, posinf=len(_LN_COLD)), 0, len(_LN_COLD) - 1 - 1e-9)
+        below = place.astype(np.intp)
+        table = np.broadcast_to(table, (len(said), *table.shape[1:]))
+        lower, upper = (
+            np.take_along_axis(table, at[..., None, None], axis=2)[:, :, 0] for at in (below, below + 1)
+        )
+        said[..., : len(SHARES)] += (lower + (place - below)[..., None] * (upper - lower)) * extra[..., None]
+        said[..., MEAN] += self._records["cold_ratio"] * extra
 
-def added_by_cold_starts(said: Array, ratio: Array, extra: Array) -> Array:
-    """What is added to P10, P50, P90 and mean of warm jobs (C, 4) if a share of jobs starts cold, which takes `extra`
-    more: (C, 4).
 
-    The quantiles are those of the mixture of the warm distribution (ln is two normal halves about its median) and the
-    same moved up, looked for between those two by dividing what is left into sixteen parts, twice.
+def cold_parts(said: Array, ratio: float) -> Array:
+    """The part of what a cold start adds that P10, P50 and P90 of warm jobs (C, 3) move by, if a share of jobs starts
+    cold, by how many times the median that is: (C, COLD_TIMES, 3)."""
+    costs, times = len(said), len(COLD_TIMES)
+    warm = np.repeat(said / said[:, [MEDIAN]], times, axis=0)
+    extra = np.tile(COLD_TIMES, costs)
+    found: Array = (_added(warm, ratio, extra) / extra[:, None]).reshape(costs, times, len(SHARES))
+    return found
+
+
+def _added(said: Array, ratio: float, extra: Array) -> Array:
+    """What is added to P10, P50 and P90 of warm jobs (m, 3) if a share of them starts cold, which takes `extra` (m,)
+    more: (m, 3).
+
+    They are those of the mixture of the warm distribution (ln is two normal halves about its median) and the same moved
+    up, looked for between those two by dividing what is left into sixteen parts, twice.
     """
     middle = np.log(said[:, MEDIAN])[:, None, None]
     down = np.maximum(middle - np.log(said[:, 0])[:, None, None], 1e-9) / NORMAL_P90
@@ -165,12 +196,10 @@ def added_by_cold_starts(said: Array, ratio: Array, extra: Array) -> Array:
     low, width = said[:, : len(SHARES)].copy(), np.repeat(extra[:, None], len(SHARES), axis=1)
     for _ in range(2):
         value = low[..., None] + width[..., None] * _SIXTEENTHS  # (C, shares, 17)
-        share = (1 - ratio)[:, None, None] * below(value) + ratio[:, None, None] * below(
-            value - extra[:, None, None]
-        )
+        share = (1 - ratio) * below(value) + ratio * below(value - extra[:, None, None])
         width = width / (len(_SIXTEENTHS) - 1)
         low += width * np.maximum((share < np.array(SHARES)[:, None]).sum(axis=2) - 1, 0)
-    return np.column_stack([low + width / 2 - said[:, : len(SHARES)], ratio * extra])
+    return low + width / 2 - said[:, : len(SHARES)]
 
 
 def normal_share(deviation: Array) -> Array:

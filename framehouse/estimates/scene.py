@@ -16,6 +16,8 @@ from framehouse.warehouse import Session, Warehouse
 
 #: P90 over P50, or P50 over P10, from which an interval says nothing.
 _WIDEST = 1e6
+#: Of one side of a picture, and of a medium.
+_MOST_PIXELS, _MOST_SECONDS = 100_000, 1e7
 
 #: What a scene is of: its workflow and tier, and the amounts of work by name, segments first.
 Cell = tuple[Key, tuple[tuple[str, float], ...]]
@@ -54,9 +56,8 @@ def estimates(
 def works_of(scene: SceneRequest) -> tuple[tuple[str, float], ...]:
     """The amounts of work that a scene is known to be."""
     said = scene.parameters or {}
-    width, height, duration = (
-        _number(said.get(name)) for name in ("width", "height", "input_duration_seconds")
-    )
+    width, height = (_number(said.get(name), _MOST_PIXELS) for name in ("width", "height"))
+    duration = _number(said.get("input_duration_seconds"), _MOST_SECONDS)
     found: list[tuple[str, float]] = [("segments", segments_needed(scene))]
     if scene.frame_count:
         found.append(("frames", scene.frame_count))
@@ -87,9 +88,10 @@ def tier_of(scene: SceneRequest, default: str | None) -> str | None:
     return scene.tier if "tier" in scene.model_fields_set else default
 
 
-def _number(value: object) -> float | None:
+def _number(value: object, most: float) -> float | None:
+    """A parameter that may be an amount of work; all else is something else's."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and 0 < value < math.inf else None  # type: ignore[operator,arg-type]
+    return float(value) if is_number and 0 < value <= most else None  # type: ignore[operator,arg-type]
 
 
 def _estimate(

@@ -43,6 +43,12 @@ def totals(scenes: Iterable[SceneAnswer], knowledge: Knowledge, rates: Prices) -
 
     def summed(quantity: str, cost: int, factor: float = 1.0) -> Distribution | None:
         parts: list[Part] = []
+        if sum(len(group) for group in groups.values()) == 1:
+            [[alone]] = groups.values()
+            found: Distribution | None = getattr(alone, quantity)
+            if found is not None and (reason := knowledge.by_key[next(iter(groups))].why_no_interval(cost)):
+                reasons.append(reason)
+            return None if found is None else found.times(factor)
         for key, group in groups.items():
             means = [one.mean for e in group if (one := getattr(e, quantity)) is not None]
             if len(means) < len(group):

@@ -6,6 +6,7 @@ import json
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +127,7 @@ class _Rows:
                 hint="order them otherwise: --order file or --order random",
             )
         found: np.ndarray[Any, Any] = column.to_numpy()
-        return found.astype(str) if found.dtype == object else found
+        return _instants(found) if found.dtype == object else found
 
     def has_all(self, expression: str) -> bool:
         return all(name in self for name in _names(_parsed(expression)))
@@ -208,7 +209,10 @@ def _table(path: Path) -> "pa.Table":
         elif kind == "csv":
             table = pa.csv.read_csv(path)
         elif kind in {"ndjson", "jsonl", "json"}:
-            table = pa.Table.from_pylist(_records(path))
+            records = _records(path)
+            # Names of all records: the first one may leave out what others say.
+            names = dict.fromkeys(name for record in records for name in record)
+            table = pa.table({name: [record.get(name) for record in records] for name in names})
         else:
             raise ConfigError(
                 f"{path} is no kind of file that can be read",
@@ -219,6 +223,15 @@ def _table(path: Path) -> "pa.Table":
     while any(pa.types.is_struct(column.type) for column in table.schema):
         table = table.flatten()
     return table
+
+
+def _instants(found: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Times of whatever offset as instants; text that is no time orders as text."""
+    try:
+        times = [datetime.fromisoformat(text) for text in found]
+    except (TypeError, ValueError):
+        return found.astype(str)
+    return np.array([time if time.tzinfo is not None else time.replace(tzinfo=UTC) for time in times])
 
 
 def _records(path: Path) -> list[Any]:

@@ -32,10 +32,6 @@ class Pool(Record):
             raise ValueError("give worker_count or workers, one of them")
         return self
 
-    @property
-    def size(self) -> int:
-        return self.worker_count or len(set(self.workers or ()))
-
 
 class SceneRequest(Record):
     """One scene to estimate.
@@ -235,7 +231,7 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class Varied(Outcome):
     """A variation of the batch, and how much more (less: below 0) its means are than the batch's own; None where one of
-    both is unknown, or where they do not cover the same number of scenes."""
+    both is unknown, or where they do not cover the same scenes."""
 
     name: str
     gpu_hours_change_ratio: float | None
@@ -280,7 +276,8 @@ REASONS: Mapping[str, str] = {
     "pool_unknown": "No wall clock: no worker has sent a heartbeat, and the request names no pool.",
     "queue_outdated": "No wall clock: the scheduler last told its queue more than a quarter of an hour ago.",
     "queue_unknown_history": "No wall clock: a job that is running or waiting has no history.",
-    "nothing_estimated": "No wall clock: no scene could be estimated.",
+    "nothing_estimated": "No wall clock and no cost: no scene could be estimated.",
+    "fails_too_often": "No wall clock: of some workflow more than four in five attempts fail.",
 }
 
 

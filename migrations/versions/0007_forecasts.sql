@@ -7,6 +7,7 @@ create table ops.touched_forecasts (
     workflow_id integer not null,
     tier_id integer
 );
+create index touched_forecasts_by_workflow on ops.touched_forecasts (workflow_id);
 comment on table ops.touched_forecasts is
     'Workflows and tiers that attempts were written to or deleted from since their forecast was learnt.';
 

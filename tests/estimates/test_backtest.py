@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from framehouse.cli.main import cli
 from framehouse.estimates.backtest import Attempt, backtest, pinball
+from framehouse.estimates.trace import Columns, read_trace
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 STABLE_DIFFUSION = (
@@ -166,3 +168,32 @@ def test_the_losses_are_those_of_the_books() -> None:
     assert weighted.mdape_ratio == pytest.approx((3 - 1.1) / 3)
     assert median.p90_loss == pytest.approx(0.9 * (4 - 2.8))
     assert pinball(0.9, 10, 12) == pytest.approx(0.2)
+
+
+def test_fields_that_the_first_event_leaves_out_count(tmp_path: Path) -> None:
+    events = [
+        {
+            "workflow": "a",
+            "outcome": "succeeded",
+            "finished_at": f"2026-03-01T00:00:{n:02}Z",
+            "wall_seconds": cost,
+        }
+        | ({"tier": "draft", "segment_count": segments, "worker": "w"} if n else {})
+        for n, (cost, segments) in enumerate((10.0 * k, k) for k in (1, 3, 5, 2, 4, 6, 1, 2, 3, 4, 5, 6) * 3)
+    ]
+    found = figures(write(tmp_path / "events.ndjson", events))
+    assert found["answered_count"] == len(events) - 2, "one history without a tier, one with"
+    assert found["scores"][0]["mdape_ratio"] < 0.01
+
+
+def test_times_of_any_offset_are_in_order(tmp_path: Path) -> None:
+    """A cost that grows is foreseen as the one before, which is another one where the order is that of the text."""
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    zones = (timezone(timedelta(hours=2)), UTC, timezone(timedelta(hours=-7)))
+    rows = [
+        {"workflow": "a", "tier": "", "outcome": "succeeded", "wall_seconds": 2.0**n,
+         "finished_at": (noon + timedelta(minutes=n)).astimezone(zones[n % 3]).isoformat()}
+        for n in range(12)
+    ]  # fmt: skip
+    found = read_trace(write(tmp_path / "a.ndjson", rows[::-1]), Columns())
+    assert [attempt.cost for attempt in found.attempts] == [2.0**n for n in range(12)]

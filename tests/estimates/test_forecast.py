@@ -230,3 +230,60 @@ def test_a_first_history_is_not_surer_than_its_few_samples(count: int) -> None:
             assert told.p90 is not None
             within += told.p10 <= drawn[-1] <= told.p90
         assert within / 300 >= least
+
+
+def test_histories_that_never_vary_make_others_no_surer() -> None:
+    rng = np.random.default_rng(11)
+    shared = Shared()
+    steady, varied = [Forecaster(shared) for _ in range(10)], Forecaster(shared)
+    within = []
+    for n in range(250):
+        for one in steady:
+            learn(one, 100.0)
+        cost = float(rng.lognormal(0, 0.3))
+        if n >= 100:
+            told = of(varied)
+            assert told.p10 is not None
+            assert told.p90 is not None
+            within.append(told.p10 <= cost <= told.p90)
+        learn(varied, cost)
+    assert np.mean(within) > 0.7
+
+
+@pytest.mark.parametrize("segments", [1, 20])
+def test_cold_starts_weigh_more_on_small_jobs(segments: int) -> None:
+    rng = np.random.default_rng(12)
+    forecaster = Forecaster(Shared())
+    below = above = count = 0
+    for n in range(700):
+        size, is_cold = int(rng.choice([1, 2, 5, 10, 20])), bool(rng.random() < 0.2)
+        cost = float(10 * size * rng.lognormal(0, 0.1) + 60 * is_cold)
+        told = forecaster.predict({"segments": size})
+        if (
+            n > 150
+            and size == segments
+            and told is not None
+            and told.p10 is not None
+            and told.p90 is not None
+        ):
+            assert told.p10 <= told.p50 <= told.p90
+            below, above, count = below + (cost < told.p10), above + (cost > told.p90), count + 1
+            assert told.p50 == pytest.approx(10 * size, rel=0.25)
+        forecaster.learn(Sample([cost], {"segments": size}, is_cold=is_cold))
+    assert below / count < 0.22
+    assert above / count < 0.22
+
+
+def test_what_one_history_does_moves_no_other_by_its_workers() -> None:
+    """All work of one becomes three times as long, on all workers alike: that says nothing of the workers."""
+    rng = np.random.default_rng(13)
+    shared = Shared()
+    shifted, steady = Forecaster(shared, history=1), Forecaster(shared, history=2)
+    for n in range(400):
+        worker = n % 3
+        learn(shifted, float((10 if n < 200 else 30) * rng.lognormal(0, 0.1)), worker=worker)
+        if n < 200:
+            learn(steady, float(100 * (1 + worker / 4) * rng.lognormal(0, 0.05)), worker=worker)
+    learn(steady, 100.0, worker=0)
+    assert of(steady, 0).p50 == pytest.approx(100, rel=0.1)
+    assert of(steady, 2).p50 == pytest.approx(150, rel=0.1)

@@ -241,3 +241,39 @@ def test_memory_and_disk_are_forecast_too(warehouse: Warehouse) -> None:
         assert cost is not None
         assert cost.p50 == pytest.approx(expected, rel=0.01)
     assert len(COSTS) == 6
+
+
+def test_an_attempt_that_was_deleted_and_sent_anew_is_learnt_anew(
+    warehouse: Warehouse, database_url: str
+) -> None:
+    first = attempts(scattered(20))
+    store(warehouse, first)
+    learn(warehouse)
+    tell(database_url, "delete from telemetry.performance_metrics")
+    tell(database_url, "delete from ops.attempt_ledger")
+    store(warehouse, [one.model_copy(update={"wall_seconds": one.wall_seconds * 100}) for one in first])
+    for _ in range(2):
+        assert told(warehouse).wall_seconds.p50 == pytest.approx(1000, rel=0.1)
+        learn(warehouse)
+
+
+def test_models_that_no_remembered_attempt_names_are_forgotten(warehouse: Warehouse) -> None:
+    for number in range(3):
+        start = NOON + timedelta(days=number)
+        store(warehouse, attempts(scattered(128), start=start, host={"gpu_model": f"model {number}"}))
+        learn(warehouse)
+    store(warehouse, attempts(scattered(1), start=NOON + timedelta(days=9), host={"gpu_model": "last"}))
+    found = known(warehouse)
+    assert found is not None
+    assert [name for name, _ in found.gpu_models] == ["model 2", "last"]
+    assert sum(ratio for _, ratio in found.gpu_models) == pytest.approx(1)
+
+
+def test_canceled_attempts_do_not_say_how_long_failed_ones_run(warehouse: Warehouse) -> None:
+    store(warehouse, attempts(scattered(30)))
+    store(warehouse, attempts([5.0] * 2, outcome="failed"))
+    store(warehouse, attempts([900.0] * 9, outcome="canceled"))
+    found = known(warehouse)
+    assert found is not None
+    assert float(found.record["failed_ratio"]) == 1.0
+    assert float(found.record["retry_ratio"]) == pytest.approx(2 / 32)

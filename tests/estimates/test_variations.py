@@ -246,3 +246,76 @@ def test_a_worker_that_only_some_attempts_name_stops_no_wall_clock(warehouse: Wa
     answer = ask(warehouse, scene(target_seconds=2.0), pool={"workers": ["w0", "w1"]})
     assert answer.estimated_scenes == 1
     assert answer.wall_clock_hours is not None
+
+
+def test_only_the_same_scenes_are_compared(warehouse: Warehouse) -> None:
+    attempts(warehouse, workflow="a")
+    attempts(warehouse, level=900.0, workflow="b", tier="preview")
+    answer = ask(warehouse, scene(workflow="a"), scene(workflow="b"), what_if=[{"tier": "preview"}])
+    [other] = answer.what_if
+    assert (answer.estimated_scenes, other.estimated_scenes) == (1, 1)
+    assert other.gpu_hours_change_ratio is None
+
+
+def test_the_order_of_scenes_changes_no_wall_clock(warehouse: Warehouse) -> None:
+    rng = np.random.default_rng(8)
+    store(
+        warehouse,
+        [
+            event(
+                tier="draft", segment_count=1, frame_count=count, finished_at=(NOON + timedelta(minutes=n)).isoformat(),
+                wall_seconds=float(0.1 * count * rng.lognormal(0, 0.02)),
+            )
+            for n, count in enumerate(rng.integers(10, 500, 120).tolist())
+        ],
+    )  # fmt: skip
+    learn(warehouse)
+    known = [scene(target_seconds=2.0, frame_count=250)] * 20
+    first, last = (
+        ask(warehouse, *scenes, pool={"worker_count": 1}).wall_clock_hours
+        for scenes in ([scene(target_seconds=2.0), *known], [*known, scene(target_seconds=2.0)])
+    )
+    assert first is not None
+    assert last is not None
+    assert first.p90 == pytest.approx(last.p90, rel=0.05)
+
+
+def test_sizes_that_no_picture_has_are_no_work(warehouse: Warehouse) -> None:
+    attempts(warehouse, frame_count=50, width=512, height=512)
+    said = {"width": 1e200, "height": 10**400, "input_duration_seconds": -1}
+    answer = ask(warehouse, scene(frame_count=50, parameters=said))
+    assert answer.total_wall_hours is not None
+    assert answer.total_wall_hours < 1
+
+
+def test_one_scene_has_its_own_interval_as_the_total(warehouse: Warehouse) -> None:
+    attempts(warehouse)
+    answer = ask(warehouse, scene(target_seconds=2.0))
+    [only] = answer.scenes
+    assert only.estimate is not None
+    assert answer.totals.wall_hours is not None
+    assert answer.totals.wall_hours.p90 == pytest.approx((only.estimate.wall_seconds.p90 or 0) / 3600)
+
+
+def test_an_unnamed_worker_is_a_usual_one(warehouse: Warehouse) -> None:
+    """Of five workers from half to twice the usual time, whichever came first."""
+    factors = {"w2": 2.0, "w1": 1.4, "w0": 0.5, "w3": 1.0, "w4": 0.7}
+    rng = np.random.default_rng(9)
+    store(
+        warehouse,
+        [
+            event(
+                tier="draft", segment_count=1, worker=worker, wall_seconds=float(10 * factor * rng.lognormal(0, 0.05)),
+                finished_at=(NOON + timedelta(minutes=n)).isoformat(),
+            )
+            for n in range(40)
+            for worker, factor in factors.items()
+        ],
+    )  # fmt: skip
+    learn(warehouse)
+    asked = [scene(target_seconds=2.0)] * 20
+    for pool in ({"worker_count": 1}, {"workers": ["new"]}):
+        clock = ask(warehouse, *asked, pool=pool).wall_clock_hours
+        assert clock is not None
+        assert 20 * 7 / 3600 < clock.p50 < 20 * 13 / 3600
+        assert clock.p90 > 1.2 * clock.p50, "nobody knows which one it is"

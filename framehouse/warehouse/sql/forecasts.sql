@@ -78,6 +78,7 @@ select
     coalesce(sum(d.succeeded_count), 0)::bigint as sample_count,
     coalesce(sum(d.succeeded_count) filter (where is_recent), 0)::bigint as succeeded_count,
     coalesce(sum(d.failed_count) filter (where is_recent), 0)::bigint as failed_count,
+    coalesce(sum(d.canceled_count) filter (where is_recent), 0)::bigint as canceled_count,
     sum(d.wall_seconds_sum) filter (where is_recent)
         / nullif(sum(d.wall_seconds_count) filter (where is_recent), 0) as succeeded_seconds,
     sum(d.wasted_wall_seconds_sum) filter (where is_recent)
@@ -89,7 +90,7 @@ join rollup.attempt_totals_by_workflow_daily as d
 cross join lateral (select d.bucket > keys.since - interval '1 day' as is_recent) as recent
 where d.workflow_id = any(%(workflows)s::integer[])
     and d.bucket >= (select ops.known_from('attempt_totals_by_workflow_daily', array[
-        'succeeded_count', 'failed_count', 'wall_seconds_sum', 'wall_seconds_count', 'wasted_wall_seconds_sum',
+        'succeeded_count', 'failed_count', 'canceled_count', 'wall_seconds_sum', 'wall_seconds_count', 'wasted_wall_seconds_sum',
         'wasted_wall_seconds_count']))
 group by keys.place;
 
