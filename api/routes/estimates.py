@@ -7,8 +7,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 
-from api import wire
 from api.bodies import json_body
+from api.estimates import EstimateHistory, StoredEstimate
 from api.parameters import Zone, window_of
 from api.problems import documented
 from api.schemas import body_of
@@ -50,7 +50,7 @@ def estimate(here: Here, request: Annotated[BatchRequest, Depends(json_body(Batc
 @router.get(
     "/api/estimates/history",
     summary="Calibration, and predicted against actual",
-    response_model=wire.EstimateHistory,
+    response_model=EstimateHistory,
     responses=documented(422, 503),
 )
 def history(
@@ -60,7 +60,7 @@ def history(
     grain: Bucket = Bucket.DAY,
     tz: Annotated[Zone, Query(description="Whose days the buckets follow.")] = "UTC",
 ) -> outcomes.History:
-    """Calibration by workflow and tier; scores also by time."""
+    """Calibration by workflow and tier; scores of scenes also by time; scores of whole estimates (`totals`)."""
     return outcomes.history(
         here.warehouse(), workflow=workflow, window=window, grain=Grain(grain), zone_name=tz
     )
@@ -69,9 +69,9 @@ def history(
 @router.get(
     "/api/estimates/{id}",
     summary="A stored estimate, predicted against actual",
-    response_model=wire.StoredEstimate,
+    response_model=StoredEstimate,
     responses=documented(404, 422, 503),
 )
 def stored(here: Here, id: UUID) -> outcomes.Stored:  # noqa: A002 - the path's own word
-    """Each scene's prediction beside what its jobs took."""
+    """Each scene's prediction, and each total's, beside what its jobs took."""
     return outcomes.stored(here.warehouse(), id)

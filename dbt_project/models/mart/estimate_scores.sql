@@ -23,7 +23,22 @@ select
     scenes.disk_mb_p10,
     scenes.disk_mb_p50,
     scenes.disk_mb_p90,
-    outcomes.output_mb as disk_mb_actual
+    outcomes.output_mb as disk_mb_actual,
+    scenes.energy_joules_mean,
+    scenes.energy_joules_p10,
+    scenes.energy_joules_p50,
+    scenes.energy_joules_p90,
+    outcomes.energy_joules as energy_joules_actual,
+    scenes.vram_peak_mb_mean,
+    scenes.vram_peak_mb_p10,
+    scenes.vram_peak_mb_p50,
+    scenes.vram_peak_mb_p90,
+    outcomes.vram_peak_mb as vram_peak_mb_actual,
+    scenes.rss_peak_mb_mean,
+    scenes.rss_peak_mb_p10,
+    scenes.rss_peak_mb_p50,
+    scenes.rss_peak_mb_p90,
+    outcomes.rss_peak_mb as rss_peak_mb_actual
 from {{ source('ops', 'estimate_outcomes') }} as outcomes
 join {{ source('ops', 'estimates') }} as estimates on estimates.id = outcomes.estimate_id
 join {{ source('ops', 'estimate_scenes') }} as scenes

@@ -33,8 +33,13 @@ select
     scenes.gpu_seconds_mean, scenes.gpu_seconds_p10, scenes.gpu_seconds_p50, scenes.gpu_seconds_p90,
     scenes.wall_seconds_mean, scenes.wall_seconds_p10, scenes.wall_seconds_p50, scenes.wall_seconds_p90,
     scenes.disk_mb_mean, scenes.disk_mb_p10, scenes.disk_mb_p50, scenes.disk_mb_p90,
+    scenes.energy_joules_mean, scenes.energy_joules_p10, scenes.energy_joules_p50, scenes.energy_joules_p90,
+    scenes.vram_peak_mb_mean, scenes.vram_peak_mb_p10, scenes.vram_peak_mb_p50, scenes.vram_peak_mb_p90,
+    scenes.rss_peak_mb_mean, scenes.rss_peak_mb_p10, scenes.rss_peak_mb_p50, scenes.rss_peak_mb_p90,
+    scenes.cost_mean, scenes.cost_p10, scenes.cost_p50, scenes.cost_p90,
     outcomes.attempt_count, outcomes.gpu_seconds as gpu_seconds_actual, outcomes.wall_seconds as wall_seconds_actual,
-    outcomes.output_mb as disk_mb_actual, outcomes.finished_at
+    outcomes.output_mb as disk_mb_actual, outcomes.energy_joules as energy_joules_actual,
+    outcomes.vram_peak_mb as vram_peak_mb_actual, outcomes.rss_peak_mb as rss_peak_mb_actual, outcomes.finished_at
 from ops.estimate_scenes as scenes
 left join ops.estimate_outcomes as outcomes
     on outcomes.estimate_id = scenes.estimate_id and outcomes.scene_key = scenes.scene_key
@@ -54,11 +59,13 @@ select
     tier,
     date_trunc(%(grain)s, finished_at, %(zone)s) as bucket,
     count(*) as scene_count,
-    sum(wall_seconds_mean) / nullif(sum(wall_seconds_actual), 0) - 1 as wall_bias_ratio,
+    sum(wall_seconds_mean) filter (where wall_seconds_actual is not null)
+        / nullif(sum(wall_seconds_actual) filter (where wall_seconds_mean is not null), 0) - 1 as wall_bias_ratio,
     percentile_cont(0.5) within group (
         order by abs(wall_seconds_p50 - wall_seconds_actual) / nullif(wall_seconds_actual, 0)) as wall_mdape_ratio,
     avg(case when wall_seconds_actual between wall_seconds_p10 and wall_seconds_p90 then 1.0 else 0.0 end)
-        filter (where wall_seconds_p10 is not null)::double precision as wall_coverage_ratio,
+        filter (where wall_seconds_p10 is not null and wall_seconds_actual is not null)::double precision
+        as wall_coverage_ratio,
     sum(gpu_seconds_mean) filter (where gpu_seconds_actual is not null)
         / nullif(sum(gpu_seconds_actual) filter (where gpu_seconds_mean is not null), 0) - 1 as gpu_bias_ratio,
     percentile_cont(0.5) within group (
@@ -67,10 +74,63 @@ select
         filter (where gpu_seconds_p10 is not null and gpu_seconds_actual is not null)::double precision
         as gpu_coverage_ratio,
     sum(disk_mb_mean) filter (where disk_mb_actual is not null)
-        / nullif(sum(disk_mb_actual) filter (where disk_mb_mean is not null), 0) - 1 as disk_bias_ratio
+        / nullif(sum(disk_mb_actual) filter (where disk_mb_mean is not null), 0) - 1 as disk_bias_ratio,
+    percentile_cont(0.5) within group (
+        order by abs(disk_mb_p50 - disk_mb_actual) / nullif(disk_mb_actual, 0)) as disk_mdape_ratio,
+    avg(case when disk_mb_actual between disk_mb_p10 and disk_mb_p90 then 1.0 else 0.0 end)
+        filter (where disk_mb_p10 is not null and disk_mb_actual is not null)::double precision
+        as disk_coverage_ratio,
+    sum(energy_joules_mean) filter (where energy_joules_actual is not null)
+        / nullif(sum(energy_joules_actual) filter (where energy_joules_mean is not null), 0) - 1 as energy_bias_ratio,
+    percentile_cont(0.5) within group (
+        order by abs(energy_joules_p50 - energy_joules_actual) / nullif(energy_joules_actual, 0)) as energy_mdape_ratio,
+    avg(case when energy_joules_actual between energy_joules_p10 and energy_joules_p90 then 1.0 else 0.0 end)
+        filter (where energy_joules_p10 is not null and energy_joules_actual is not null)::double precision
+        as energy_coverage_ratio,
+    sum(vram_peak_mb_mean) filter (where vram_peak_mb_actual is not null)
+        / nullif(sum(vram_peak_mb_actual) filter (where vram_peak_mb_mean is not null), 0) - 1 as vram_bias_ratio,
+    percentile_cont(0.5) within group (
+        order by abs(vram_peak_mb_p50 - vram_peak_mb_actual) / nullif(vram_peak_mb_actual, 0)) as vram_mdape_ratio,
+    avg(case when vram_peak_mb_actual between vram_peak_mb_p10 and vram_peak_mb_p90 then 1.0 else 0.0 end)
+        filter (where vram_peak_mb_p10 is not null and vram_peak_mb_actual is not null)::double precision
+        as vram_coverage_ratio,
+    sum(rss_peak_mb_mean) filter (where rss_peak_mb_actual is not null)
+        / nullif(sum(rss_peak_mb_actual) filter (where rss_peak_mb_mean is not null), 0) - 1 as rss_bias_ratio,
+    percentile_cont(0.5) within group (
+        order by abs(rss_peak_mb_p50 - rss_peak_mb_actual) / nullif(rss_peak_mb_actual, 0)) as rss_mdape_ratio,
+    avg(case when rss_peak_mb_actual between rss_peak_mb_p10 and rss_peak_mb_p90 then 1.0 else 0.0 end)
+        filter (where rss_peak_mb_p10 is not null and rss_peak_mb_actual is not null)::double precision
+        as rss_coverage_ratio
 from mart.estimate_scores
 where wall_seconds_mean is not null
   and (%(workflow)s::text is null or workflow = %(workflow)s)
   and finished_at >= %(start)s and finished_at < %(end)s
 group by workflow, tier, date_trunc(%(grain)s, finished_at, %(zone)s)
 order by bucket, workflow, tier nulls first;
+
+-- name: totals
+select * from mart.estimate_total_scores where estimate_id = %(id)s;
+
+-- name: total_scores
+-- The same measures of whole estimates. With a workflow: of those estimates that have no other.
+select
+    quantity,
+    count(*) as estimate_count,
+    sum(mean) / nullif(sum(actual), 0) - 1 as bias_ratio,
+    percentile_cont(0.5) within group (order by abs(p50 - actual) / nullif(actual, 0)) as mdape_ratio,
+    avg(case when actual between p10 and p90 then 1.0 else 0.0 end)
+        filter (where p10 is not null)::double precision as coverage_ratio
+from mart.estimate_total_scores as scores
+cross join lateral (values
+    (1, 'gpu_hours', gpu_hours_mean, gpu_hours_p10, gpu_hours_p50, gpu_hours_p90, gpu_hours_actual),
+    (2, 'wall_hours', wall_hours_mean, wall_hours_p10, wall_hours_p50, wall_hours_p90, wall_hours_actual),
+    (3, 'disk_gb', disk_gb_mean, disk_gb_p10, disk_gb_p50, disk_gb_p90, disk_gb_actual),
+    (4, 'energy_kwh', energy_kwh_mean, energy_kwh_p10, energy_kwh_p50, energy_kwh_p90, energy_kwh_actual)
+) as totals (place, quantity, mean, p10, p50, p90, actual)
+where mean is not null and actual is not null
+  and finished_at >= %(start)s and finished_at < %(end)s
+  and (%(workflow)s::text is null or not exists (
+      select from ops.estimate_scenes as scenes
+      where scenes.estimate_id = scores.estimate_id and scenes.workflow <> %(workflow)s))
+group by place, quantity
+order by place;
