@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from api.wire import UtcTime, Wire
+from framehouse.estimates.drift import Kind
 
 
 class Calibration(Wire):
@@ -64,12 +65,38 @@ class TotalScores(Wire):
     """Share of actuals within P10-P90, of totals that had an interval."""
 
 
+class Alarm(Wire):
+    """The estimates of one quantity of a workflow at a tier are off, or were."""
+
+    workflow: str
+    tier: str | None
+    quantity: str
+    kind: Kind
+    """`coverage`: P10-P90 holds too rarely; `bias`: means are too large or too small."""
+    opened_at: UtcTime
+    closed_at: UtcTime | None
+    """When they were found to be right again."""
+    since_at: UtcTime
+    """When the first of the scenes that show it finished."""
+    until_at: UtcTime
+    """When the newest scene finished that was looked at."""
+    scene_count: int
+    bias_ratio: float | None
+    """Predicted means of these scenes over their actuals, minus 1: -0.2 is 20 % too little."""
+    coverage_ratio: float
+    """Share of these scenes within P10-P90."""
+    sentence: str
+    """All that, for people."""
+
+
 class EstimateHistory(Wire):
-    """The calibration that estimates begin with, and how earlier ones did."""
+    """The calibration that estimates begin with, how earlier ones did, and where they are off."""
 
     calibration: list[Calibration]
     scores: list[Score]
     totals: list[TotalScores]
+    alarms: list[Alarm]
+    """Where estimates are off, and then where they were; the newest first."""
 
 
 class StoredScene(Wire):

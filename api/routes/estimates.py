@@ -60,7 +60,8 @@ def history(
     grain: Bucket = Bucket.DAY,
     tz: Annotated[Zone, Query(description="Whose days the buckets follow.")] = "UTC",
 ) -> outcomes.History:
-    """Calibration by workflow and tier; scores of scenes also by time; scores of whole estimates (`totals`)."""
+    """Calibration by workflow and tier; scores of scenes also by time; scores of whole estimates (`totals`);
+    and which estimates are off (`alarms`)."""
     return outcomes.history(
         here.warehouse(), workflow=workflow, window=window, grain=Grain(grain), zone_name=tz
     )

@@ -112,6 +112,8 @@ def _print(answer: dict[str, Any], *, as_json: bool) -> None:
         click.echo(json.dumps(answer, indent=2))
         return
     show(answer)
+    for alarm in answer["alarms"]:
+        click.secho(f"  lately off: {alarm['sentence']}", fg="yellow")
     show_budgets(answer["budgets"])
     show_submission(answer.get("submission"))
 

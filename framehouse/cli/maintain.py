@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT_SECONDS = 60.0
 RETENTION_EVERY_SECONDS = 3600.0
-BUDGETS_EVERY_SECONDS = 60.0
+NOTES_EVERY_SECONDS = 60.0
 
 _log = logging.getLogger("framehouse.maintain")
 
@@ -32,7 +32,7 @@ _log = logging.getLogger("framehouse.maintain")
     help="Keep on, this long after each time; survives restarts of the database.",
 )
 def maintain(every_seconds: float | None) -> None:
-    """Bring the rollups' cells and the forecasts up to date.
+    """Bring the rollups' cells and the forecasts up to date, and record which estimates are off.
 
     Readers never wait for this and see right numbers without it; it makes them faster. `framehouse serve` does it by
     itself. Stop it whenever you like. With --every it also drops raw rows that are older than `framehouse retention`
@@ -97,7 +97,7 @@ class Keeper:
         self._stopping = threading.Event()
         self._warehouse: Warehouse | None = None
         self._next_retention = time.monotonic() + RETENTION_EVERY_SECONDS
-        self._next_budgets = time.monotonic()
+        self._next_notes = time.monotonic()
 
     def run(self) -> None:
         """Maintain until `stop`."""
@@ -150,15 +150,22 @@ class Keeper:
         if started >= self._next_retention:
             self._next_retention = started + RETENTION_EVERY_SECONDS
             self._drop(self._warehouse)
-        if started >= self._next_budgets:
-            self._next_budgets = started + BUDGETS_EVERY_SECONDS
+        if started >= self._next_notes:
+            self._next_notes = started + NOTES_EVERY_SECONDS
             self._note_crossings(self._warehouse)
+            self._note_alarms(self._warehouse)
 
     def _note_crossings(self, warehouse: "Warehouse") -> None:
         from framehouse.estimates.submission import note_crossings
 
         for crossing in note_crossings(warehouse):
             _log.warning("%s", crossing)
+
+    def _note_alarms(self, warehouse: "Warehouse") -> None:
+        from framehouse.estimates.alarms import note_alarms
+
+        for alarm in note_alarms(warehouse):
+            _log.log(logging.WARNING if alarm.closed_at is None else logging.INFO, "%s", alarm.sentence)
 
     def _drop(self, warehouse: "Warehouse") -> None:
         from framehouse.warehouse.retention import drop, preview
@@ -198,6 +205,7 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
 
 def _once(url: str) -> None:
     from framehouse.cli.console import TerminalReporter
+    from framehouse.estimates.alarms import note_alarms
     from framehouse.estimates.learning import learn
     from framehouse.warehouse import Warehouse
     from framehouse.warehouse.maintain import backlog
@@ -211,6 +219,8 @@ def _once(url: str) -> None:
             done = work_off(warehouse, report)
             report.step("learning from new attempts")
             learnt = learn(warehouse, report)
+            report.step("looking at what estimates came to")
+            noted = note_alarms(warehouse)
         left = backlog(warehouse).total
     if left and not done:
         click.echo(f"another framehouse is at work on this warehouse ({left} marks wait)")
@@ -220,6 +230,8 @@ def _once(url: str) -> None:
             click.echo(
                 f"{learnt} forecast{'s' if learnt > 1 else ''} know{'' if learnt > 1 else 's'} all attempts"
             )
+    for alarm in noted:
+        click.secho(alarm.sentence, fg="yellow" if alarm.closed_at is None else "green")
 
 
 def _tell(error: Exception) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from framehouse.errors import ContractError, Problem
+from framehouse.estimates.alarms import open_alarms
 from framehouse.estimates.clock import Surroundings, surroundings, wall_clock
 from framehouse.estimates.known import Confidence, Knowledge, knowledge
 from framehouse.estimates.prices import Prices, prices
@@ -46,6 +47,9 @@ def estimate_batch(warehouse: Warehouse, request: BatchRequest) -> BatchAnswer:
         workflows = {scene.workflow for scene in request.scenes} | around.workflows
         workflows |= {other.workflow for other in request.what_if if other.workflow is not None}
         known = _Known(knowledge(session, workflows), prices(session))
+        alarms = open_alarms(
+            session, {(scene.workflow, tier) for scene, tier in zip(request.scenes, tiers, strict=True)}
+        )
     scenes, outcome = known.outcome(request.scenes, keys, tiers, around)
     both = list(zip(request.scenes, scenes, strict=True))
     whole = outcome.totals
@@ -76,6 +80,7 @@ def estimate_batch(warehouse: Warehouse, request: BatchRequest) -> BatchAnswer:
         ),
         scenes=tuple(scenes),
         budgets=budgets,
+        alarms=alarms,
     )
     if request.store:
         store(warehouse, request, answer)

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from framehouse.errors import NotFoundError
+from framehouse.estimates.alarms import Alarm, alarms
 from framehouse.warehouse import Warehouse
 from framehouse.windows import Grain, Window
 from framehouse.zones import zone
@@ -77,11 +78,12 @@ class TotalScores:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The calibration that estimates begin with, and how earlier ones did."""
+    """The calibration that estimates begin with, how earlier ones did, and where they are off."""
 
     calibration: tuple[Calibration, ...]
     scores: tuple[Score, ...]
     totals: tuple[TotalScores, ...]
+    alarms: tuple[Alarm, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ def history(
             tuple(session.records(Calibration, "estimates.calibration", {"workflow": workflow})),
             tuple(session.records(Score, "estimates.scores", asked | cut)),
             tuple(session.records(TotalScores, "estimates.total_scores", asked)),
+            alarms(session, span, workflow),
         )
 
 

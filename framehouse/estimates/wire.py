@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
+from framehouse.estimates.alarms import Alarm
 from framehouse.estimates.known import Confidence
 from framehouse.estimates.spending import BudgetState
 from framehouse.estimates.totals import Distribution
@@ -261,6 +262,8 @@ class BatchAnswer(Outcome):
     what_if: tuple[Varied, ...]
     scenes: tuple[SceneAnswer, ...]
     budgets: tuple[BudgetState, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
+    """Which of the predictions were off lately."""
 
 
 #: What each reason means, for people.

@@ -3,6 +3,7 @@
 from uuid import UUID, uuid4
 
 import httpx
+import psycopg
 import pytest
 
 from .conftest import Event
@@ -48,6 +49,11 @@ def test_a_batch_is_estimated_stored_and_scored(known: httpx.Client, event: Even
     stored = known.get(f"/api/estimates/{estimate_id}").json()
     assert UUID(stored["estimate_id"]) == UUID(estimate_id)
     assert [scene["wall_seconds_actual"] for scene in stored["scenes"]] == [50.0, None]
+    total = stored["totals"]["wall_hours"]
+    assert total["actual"] == pytest.approx(50.0 / 3600)
+    assert total["mean"] == answer["total_wall_hours"]
+    assert total["is_within"] == (total["p10"] <= total["actual"] <= total["p90"])
+    assert stored["totals"]["disk_gb"]["actual"] is None
     history = known.get("/api/estimates/history", params={"workflow": "wan_i2v", "tz": "Asia/Kolkata"}).json()
     [cell] = history["calibration"]
     assert cell["sample_count"] == 13
@@ -55,6 +61,35 @@ def test_a_batch_is_estimated_stored_and_scored(known: httpx.Client, event: Even
     assert score["scene_count"] == 1
     assert score["bucket"].endswith("Z")
     assert score["wall_bias_ratio"] == pytest.approx(4 * 27.5 / 2 / 50 - 1, abs=0.05)
+    assert [one["quantity"] for one in history["totals"]] == ["gpu_hours", "wall_hours"]
+    assert history["totals"][1]["bias_ratio"] == pytest.approx(score["wall_bias_ratio"])
+    assert history["alarms"] == answer["alarms"] == []
+
+
+def test_what_is_off_is_told_with_estimates_and_their_history(known: httpx.Client, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "insert into ops.estimate_alarms (workflow, tier, quantity, kind, opened_at, closed_at, since_at, until_at,"
+            " scene_count, bias_ratio, coverage_ratio) values"
+            " ('wan_i2v', 'draft', 'gpu_seconds', 'coverage', now() - interval '9 days', now() - interval '1 day',"
+            " '2026-03-01 12:00+00', '2026-03-09 12:00+00', 25, null, 0.4),"
+            " ('wan_i2v', 'draft', 'wall_seconds', 'bias', now() - interval '1 hour', null,"
+            " '2026-03-02 12:00+00', '2026-03-09 12:00+00', 18, -0.24, 0.3)"
+        )
+    history = known.get("/api/estimates/history").json()
+    assert [(one["kind"], one["closed_at"] is None) for one in history["alarms"]] == [
+        ("bias", True),
+        ("coverage", False),
+    ]
+    assert history["alarms"][0]["since_at"] == "2026-03-02T12:00:00Z"
+    assert "held for 10 of 25 scenes since 2026-03-01" in history["alarms"][1]["sentence"]
+    [alarm] = known.post("/api/estimates", json={"scenes": [SCENE], "store": False}).json()["alarms"]
+    assert alarm == history["alarms"][0]
+    assert alarm["sentence"] == (
+        "wan_i2v at draft: wall time predicted 24% too little over 18 scenes since 2026-03-02"
+    )
+    other = known.get("/api/estimates/history", params={"workflow": "other"}).json()
+    assert other["alarms"] == []
 
 
 def test_what_is_not_stored_cannot_be_read(known: httpx.Client) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from framehouse.warehouse import Warehouse
@@ -62,6 +63,20 @@ def test_everything_known_ends_with_nought(estimate: Run) -> None:
     assert answer["estimated_scenes"] == 1
     assert answer["wall_clock_hours"]["p50"] > 0
     assert answer["estimate_id"]
+
+
+def test_what_was_off_lately_is_said(estimate: Run, warehouse: Warehouse) -> None:
+    with psycopg.connect(warehouse.url) as connection:
+        connection.execute(
+            "insert into ops.estimate_alarms (workflow, tier, quantity, kind, since_at, until_at, scene_count,"
+            " bias_ratio, coverage_ratio) values"
+            " ('portrait', 'draft', 'disk_mb', 'bias', '2026-03-02 12:00+00', now(), 18, 0.24, 0.3)"
+        )
+    done = estimate("-", stdin=json.dumps(SCENES[:1]))
+    assert "lately off: portrait at draft: disk predicted 24% too much over 18 scenes since 2026-03-02" in (
+        done.stdout
+    )
+    assert "lately off" not in estimate("-", stdin=json.dumps(SCENES[1:2])).stdout
 
 
 def test_csv_knows_the_default_tier_from_no_tier(estimate: Run) -> None:

@@ -112,7 +112,7 @@ order by bucket, workflow, tier nulls first;
 select * from mart.estimate_total_scores where estimate_id = %(id)s;
 
 -- name: total_scores
--- The same measures of whole estimates. With a workflow: of those estimates that have no other.
+-- The same measures of whole estimates. With a workflow: of those that estimated no other.
 select
     quantity,
     count(*) as estimate_count,
@@ -131,6 +131,6 @@ where mean is not null and actual is not null
   and finished_at >= %(start)s and finished_at < %(end)s
   and (%(workflow)s::text is null or not exists (
       select from ops.estimate_scenes as scenes
-      where scenes.estimate_id = scores.estimate_id and scenes.workflow <> %(workflow)s))
+      where scenes.estimate_id = scores.estimate_id and scenes.workflow <> %(workflow)s and scenes.reason is null))
 group by place, quantity
 order by place;

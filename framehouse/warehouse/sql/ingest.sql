@@ -58,40 +58,55 @@ insert into studio.workers (name) select name from unnest(%s::text[]) as name or
 on conflict do nothing;
 
 -- name: add_outcomes
-insert into ops.estimate_outcomes as known
-    (estimate_id, scene_key, attempt_count, gpu_seconds, wall_seconds, output_mb, energy_joules, vram_peak_mb,
-     rss_peak_mb, segment_count, finished_at)
--- A sum that lacks a part is unknown, not smaller.
-select estimate_id, scene_key, count(*),
-       case when count(gpu_seconds) = count(*) then sum(gpu_seconds) end,
-       sum(wall_seconds),
-       case when count(output_mb) = count(*) then sum(output_mb) end,
-       case when count(energy_joules) = count(*) then sum(energy_joules) end,
-       case when count(vram_peak_mb) = count(*) then max(vram_peak_mb) end,
-       case when count(rss_peak_mb) = count(*) then max(rss_peak_mb) end,
-       case when count(segment_count) = count(*) then sum(segment_count) end,
-       max(finished_at)
-from unnest(%(estimate_ids)s::uuid[], %(scene_keys)s::text[], %(gpu)s::double precision[],
-            %(wall)s::double precision[], %(output)s::double precision[], %(energy)s::double precision[],
-            %(vram)s::double precision[], %(rss)s::double precision[], %(segments)s::bigint[],
-            %(finished)s::timestamptz[])
-    as done (estimate_id, scene_key, gpu_seconds, wall_seconds, output_mb, energy_joules, vram_peak_mb, rss_peak_mb,
-             segment_count, finished_at)
-group by estimate_id, scene_key
-order by estimate_id, scene_key collate "C"
-on conflict (estimate_id, scene_key) do update set
-    attempt_count = known.attempt_count + excluded.attempt_count,
-    gpu_seconds = known.gpu_seconds + excluded.gpu_seconds,
-    wall_seconds = known.wall_seconds + excluded.wall_seconds,
-    output_mb = known.output_mb + excluded.output_mb,
-    energy_joules = known.energy_joules + excluded.energy_joules,
-    -- `greatest` would forget that one of both is unknown.
-    vram_peak_mb = case when known.vram_peak_mb >= excluded.vram_peak_mb then known.vram_peak_mb
-                        when known.vram_peak_mb is not null then excluded.vram_peak_mb end,
-    rss_peak_mb = case when known.rss_peak_mb >= excluded.rss_peak_mb then known.rss_peak_mb
-                       when known.rss_peak_mb is not null then excluded.rss_peak_mb end,
-    segment_count = known.segment_count + excluded.segment_count,
-    finished_at = greatest(known.finished_at, excluded.finished_at);
+-- What is new of a scored scene is marked, to be judged by maintenance.
+with done as (
+    -- A sum that lacks a part is unknown, not smaller.
+    select estimate_id, scene_key, count(*) as attempt_count,
+           case when count(gpu_seconds) = count(*) then sum(gpu_seconds) end as gpu_seconds,
+           sum(wall_seconds) as wall_seconds,
+           case when count(output_mb) = count(*) then sum(output_mb) end as output_mb,
+           case when count(energy_joules) = count(*) then sum(energy_joules) end as energy_joules,
+           case when count(vram_peak_mb) = count(*) then max(vram_peak_mb) end as vram_peak_mb,
+           case when count(rss_peak_mb) = count(*) then max(rss_peak_mb) end as rss_peak_mb,
+           case when count(segment_count) = count(*) then sum(segment_count) end as segment_count,
+           max(finished_at) as finished_at
+    from unnest(%(estimate_ids)s::uuid[], %(scene_keys)s::text[], %(gpu)s::double precision[],
+                %(wall)s::double precision[], %(output)s::double precision[], %(energy)s::double precision[],
+                %(vram)s::double precision[], %(rss)s::double precision[], %(segments)s::bigint[],
+                %(finished)s::timestamptz[])
+        as attempts (estimate_id, scene_key, gpu_seconds, wall_seconds, output_mb, energy_joules, vram_peak_mb,
+                     rss_peak_mb, segment_count, finished_at)
+    group by estimate_id, scene_key
+),
+changed as (
+    insert into ops.estimate_outcomes as known
+        (estimate_id, scene_key, attempt_count, gpu_seconds, wall_seconds, output_mb, energy_joules, vram_peak_mb,
+         rss_peak_mb, segment_count, finished_at, workflow, tier)
+    select done.estimate_id, done.scene_key, attempt_count, gpu_seconds, wall_seconds, output_mb, energy_joules,
+           vram_peak_mb, rss_peak_mb, segment_count, finished_at, scenes.workflow, scenes.tier
+    from done
+    left join ops.estimate_scenes as scenes
+        on scenes.estimate_id = done.estimate_id and scenes.scene_key = done.scene_key
+    order by done.estimate_id, done.scene_key collate "C"
+    on conflict (estimate_id, scene_key) do update set
+        attempt_count = known.attempt_count + excluded.attempt_count,
+        gpu_seconds = known.gpu_seconds + excluded.gpu_seconds,
+        wall_seconds = known.wall_seconds + excluded.wall_seconds,
+        output_mb = known.output_mb + excluded.output_mb,
+        energy_joules = known.energy_joules + excluded.energy_joules,
+        -- `greatest` would forget that one of both is unknown.
+        vram_peak_mb = case when known.vram_peak_mb >= excluded.vram_peak_mb then known.vram_peak_mb
+                            when known.vram_peak_mb is not null then excluded.vram_peak_mb end,
+        rss_peak_mb = case when known.rss_peak_mb >= excluded.rss_peak_mb then known.rss_peak_mb
+                           when known.rss_peak_mb is not null then excluded.rss_peak_mb end,
+        segment_count = known.segment_count + excluded.segment_count,
+        finished_at = greatest(known.finished_at, excluded.finished_at),
+        workflow = excluded.workflow,
+        tier = excluded.tier
+    returning workflow, tier
+)
+insert into ops.touched_scores (workflow, tier)
+select distinct workflow, tier from changed where workflow is not null;
 
 -- name: quarantine
 insert into ops.quarantine (origin, code, body, problems)
