@@ -44,6 +44,14 @@ ROWS = {
         insert into telemetry.worker_heartbeats (covered_from, covered_to, worker_id, state)
         values ('2026-03-01 12:00:00+00', '2026-03-01 12:05:00+00', 1, 'idle')""",
     "0004": "insert into ops.quarantine (origin, code, body, problems) values ('test', 'invalid', '', '[]')",
+    "0008": """insert into ops.estimates (id, request, answer, total_scenes, estimated_scenes)
+        values ('00000000-0000-4000-8000-000000000001', '{}', '{}', 1, 1);
+        insert into ops.estimate_scenes
+            (estimate_id, scene_key, ordinal, workflow, tier, segments_needed, sample_count, wall_seconds_mean)
+        values ('00000000-0000-4000-8000-000000000001', 'a', 1, 'portrait', 'draft', 1, 3, 2.5);
+        insert into ops.estimate_outcomes (estimate_id, scene_key, attempt_count, wall_seconds, finished_at)
+        values ('00000000-0000-4000-8000-000000000001', 'a', 1, 2.5, '2026-03-01 12:00:00+00'),
+            ('00000000-0000-4000-8000-000000000002', 'a', 1, 2.5, '2026-03-01 12:00:00+00')""",
 }
 
 
@@ -70,10 +78,16 @@ def test_step_by_step_with_rows_between_equals_a_fresh_install(
         server.drop(fresh)
     with psycopg.connect(empty_database_url) as connection:
         kept = connection.execute("select job_id, wall_seconds from telemetry.performance_metrics").fetchall()
+        scored = connection.execute(
+            "select workflow, tier from ops.estimate_outcomes order by estimate_id"
+        ).fetchall()
+        marked = connection.execute("select workflow, tier from ops.touched_scores").fetchall()
         tiers = connection.execute(
             "select name, width, height, speed_factor, is_default from studio.resolution_tiers order by sort_order"
         ).fetchall()
     assert kept == [("job", 2.5)]
+    assert scored == [("portrait", "draft"), (None, None)]
+    assert marked == [("portrait", "draft")]
     assert tiers == [
         ("draft", 512, 512, 5.0, True),
         ("preview", 768, 768, 2.5, False),
