@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from framehouse.errors import BudgetExceededError, ContractError, NotFoundError, TakenError
 from framehouse.estimates import submission
@@ -569,8 +570,7 @@ def test_an_event_that_comes_meanwhile_is_either_spent_or_committed(warehouse: W
 
 def test_the_service_may_all_that_and_nothing_else(warehouse: Warehouse) -> None:
     allow(warehouse, 100.0)
-    separator = "&" if "?" in warehouse.url else "?"
-    with Warehouse(f"{warehouse.url}{separator}options=-crole%3Dframehouse_api") as service:
+    with Warehouse(make_conninfo(warehouse.url, options="-c role=framehouse_api")) as service:
         made = create(service, Terms("service", "gpu_hours", 10.0, project="film"))
         change(service, made.id, Terms("service", "gpu_hours", 20.0, project="series"))
         submit(service, estimated(warehouse, 90.0))
