@@ -177,6 +177,7 @@ def _store(session: Session, items: list[_Item]) -> None:
     # Twins are settled by the claim, after every other check: a twin of a refused event stands for itself.
     fresh = _claim(session, [item for item in items if item.is_open])
     if fresh:
+        fresh = _with_projects(session, fresh)
         mentioned = dict(rows.names(fresh))
         ids = names.ids(session, mentioned)
         ids |= {("tier", name): tier_id for name, tier_id in tier_ids.items()}
@@ -244,6 +245,21 @@ def _claim(session: Session, items: list[_Item]) -> list[Event]:
 _CONFLICT = Problem(
     "job_id", "this attempt is known with other content", "the same content, or another attempt number"
 )
+
+
+def _with_projects(session: Session, events: list[Event]) -> list[Event]:
+    """The events, with the project that they were submitted or estimated for where they name none: what they take
+    leaves what is committed for that project, and has to enter what it spent."""
+    asked = {event.estimate_id for event in events if event.estimate_id is not None and event.project is None}
+    if not asked:
+        return events
+    known = {row["id"]: row["project"] for row in session.rows("ingest.projects_of_estimates", [list(asked)])}
+    return [
+        event.model_copy(update={"project": known[event.estimate_id]})
+        if event.project is None and event.estimate_id in known
+        else event
+        for event in events
+    ]
 
 
 def _add_outcomes(session: Session, events: list[Event]) -> None:

@@ -369,6 +369,18 @@ def test_the_project_that_is_named_is_the_one_that_pays(warehouse: Warehouse) ->
     assert stands(warehouse, studio).committed == 8.0
 
 
+def test_work_that_names_no_project_is_that_of_its_submission(warehouse: Warehouse) -> None:
+    film, series = allow(warehouse, 100.0), allow(warehouse, 100.0, name="series hours", project="series")
+    one, other = estimated(warehouse, 8.0), estimated(warehouse, 8.0)
+    submit(warehouse, one)
+    submit(warehouse, other, "series")
+    for estimate_id in (one, other):
+        store(warehouse, [used(80.0, project=None, estimate_id=str(estimate_id), scene_key="scene-1")])
+    store(warehouse, [used(5.0, project="film", estimate_id=str(other), scene_key="scene-1")])
+    assert (stands(warehouse, film).spent, stands(warehouse, film).committed) == (85.0, 0.0)
+    assert (stands(warehouse, series).spent, stands(warehouse, series).committed) == (80.0, 0.0)
+
+
 def test_what_crosses_the_block_level_is_refused_and_recorded(warehouse: Warehouse) -> None:
     film = allow(warehouse, 100.0)
     store(warehouse, [used(30.0)])

@@ -108,6 +108,12 @@ changed as (
 insert into ops.touched_scores (workflow, tier)
 select distinct workflow, tier from changed where workflow is not null;
 
+-- name: projects_of_estimates
+select estimates.id, coalesce(commitments.project, estimates.project) as project
+from ops.estimates as estimates
+left join ops.commitments as commitments on commitments.estimate_id = estimates.id
+where estimates.id = any(%s) and coalesce(commitments.project, estimates.project) is not null;
+
 -- name: quarantine
 insert into ops.quarantine (origin, code, body, problems)
 select %(origin)s, code, body, problems
