@@ -104,7 +104,9 @@ def _round(warehouse: Warehouse, newest: int) -> int:
 def learnt(
     session: Session, keys: Sequence[Ids], shared: Shared, *, judged_at_most: int | None = None
 ) -> list[Learnt]:
-    """What is known of some workflows and tiers at this moment; those without an attempt that succeeded are left out.
+    """What is known of some workflows and tiers at this moment; those of which no attempt ever succeeded are left out.
+
+    Where attempts did, but before anybody learnt from them, and their raw rows are gone, nothing is predicted.
 
     `shared` learns too. About `judged_at_most` of the attempts that are new, the newest of each key, are judged, and
     the others remembered only; all are judged unless it is given.
@@ -116,21 +118,17 @@ def learnt(
         raw.setdefault(row["place"], []).append(row)
     fence = session.value("forecasts.fence")
     histories = {
-        place: _History(keys[place - 1], shared, stored.get(place), raw.get(place, []), fence)
-        for place in range(1, len(keys) + 1)
-        if place in stored or place in raw
+        place: _History(key, shared, stored.get(place), raw.get(place, []), fence)
+        for place, key in enumerate(keys, start=1)
     }
     each = None if judged_at_most is None else judged_at_most // max(1, len(histories))
     streams = (history.unseen(each) for history in histories.values())
     for _, _, history, sample in heapq.merge(*streams, key=lambda item: item[:2]):
         history.forecaster.learn(sample)
-    places = {place: history for place, history in histories.items() if len(history.forecaster.samples)}
-    since = [
-        _time(places[place].forecaster.samples["finished_us"][0]) if place in places else _EPOCH
-        for place in range(1, len(keys) + 1)
-    ]
+    since = [history.since for history in histories.values()]
     counts = {row["place"]: row for row in session.rows("forecasts.counts", asked | {"since": since})}
-    return [history.learnt(counts.get(place)) for place, history in places.items()]
+    found = (history.learnt(counts.get(place)) for place, history in histories.items())
+    return [one for one in found if one.sample_count]
 
 
 class _History:
@@ -151,6 +149,12 @@ class _History:
         first = 0 if judged_at_most is None else max(0, len(self._unseen) - judged_at_most)
         self.forecaster.remember(self._unseen[:first])
         return [(sample.finished_us, sample.identity, self, sample) for sample in self._unseen[first:]]
+
+    @property
+    def since(self) -> datetime:
+        """When the first attempt that is remembered finished."""
+        finished = self.forecaster.samples["finished_us"]
+        return _time(finished[0]) if len(finished) else _EPOCH
 
     def learnt(self, counts: dict[str, Any] | None) -> Learnt:
         """What is known when all is learnt."""

@@ -102,7 +102,8 @@ def _estimate(
         _distribution(history, cost, *four) for cost, four in enumerate(numbers)
     ]
     if wall is None:
-        return no_estimate("no_segment_counts")
+        is_forgotten = history.record["counts"][WALL] == 0
+        return no_estimate("raw_dropped" if is_forgotten else "no_segment_counts")
     reasons = (
         history.why_no_interval(cost) or "too_wide"
         for cost, one in enumerate(found)

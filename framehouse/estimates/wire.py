@@ -270,6 +270,7 @@ class BatchAnswer(Outcome):
 REASONS: Mapping[str, str] = {
     "no_history": "No estimate available: this workflow has not succeeded at this tier yet.",
     "no_segment_counts": "No estimate available: its attempts never said how many segments they made.",
+    "raw_dropped": "No estimate available: its attempts were dropped before forecasts were learnt from them.",
     "too_few_samples": "No interval: fewer than three samples.",
     "zeros_among_samples": "No interval: some samples are zero.",
     "too_wide": "No interval: the samples differ by factors of millions.",

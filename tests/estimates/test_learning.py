@@ -277,3 +277,21 @@ def test_canceled_attempts_do_not_say_how_long_failed_ones_run(warehouse: Wareho
     assert found is not None
     assert float(found.record["failed_ratio"]) == 1.0
     assert float(found.record["retry_ratio"]) == pytest.approx(2 / 32)
+
+
+def test_attempts_that_were_dropped_before_anybody_learnt_are_no_history_that_never_was(
+    warehouse: Warehouse, database_url: str
+) -> None:
+    store(warehouse, attempts(scattered(50), start=datetime.now(UTC) - timedelta(days=200)))
+    maintain(warehouse)
+    planned = retention.preview(warehouse, proposed=timedelta(days=90))
+    retention.drop(warehouse, planned)
+    asked = SceneRequest(workflow="portrait", target_seconds=1, segment_seconds=1)
+    for _ in range(2):
+        found = estimate_scene(warehouse, asked)
+        assert isinstance(found, NoEstimate)
+        assert found.reason == "raw_dropped"
+        learn(warehouse)
+    store(warehouse, attempts(scattered(1), start=datetime.now(UTC) - timedelta(minutes=9)))
+    one = told(warehouse)
+    assert (one.sample_count, one.confidence, one.interval_reason) == (51, "low", "too_few_samples")

@@ -57,7 +57,7 @@ cross join lateral (
         input_duration_seconds, wall_seconds, gpu_seconds, output_mb, energy_joules, vram_peak_mb, rss_peak_mb
      from telemetry.performance_metrics
      where workflow_id = keys.workflow_id and tier_id = keys.tier_id and outcome = 'succeeded'
-     order by finished_at desc
+     order by finished_at desc, job_id desc, attempt desc
      limit %(limit)s)
     union all
     (select
@@ -67,7 +67,7 @@ cross join lateral (
         input_duration_seconds, wall_seconds, gpu_seconds, output_mb, energy_joules, vram_peak_mb, rss_peak_mb
      from telemetry.performance_metrics
      where keys.tier_id is null and workflow_id = keys.workflow_id and tier_id is null and outcome = 'succeeded'
-     order by tier_id desc, finished_at desc
+     order by tier_id desc, finished_at desc, job_id desc, attempt desc
      limit %(limit)s)) as newest
 order by keys.place, newest.finished_us, newest.identity;
 
