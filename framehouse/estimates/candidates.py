@@ -43,27 +43,22 @@ class Table:
         self._workers = workers
         self._segments = ln_works[:, SEGMENTS]
         n, costs = ln_costs.shape
-        weights = 0.5 ** (np.arange(n - 1, -1, -1.0)[:, None] / np.array(HALF_LIVES))  # (n, half-lives)
+        weights = np.stack([recency(n, half_life) for half_life in HALF_LIVES], axis=1)  # (n, half-lives)
         adjusted = np.stack([ln_costs, ln_costs - effects], axis=2)  # (n, C, 2)
         self.lines = _lines(adjusted, self._segments, weights[:, -1])
-        yards = self._yards(ln_works)
-        self.rest = adjusted[..., None] - yards  # (n, C, 2, bases)
+        measures = yards(self.lines, ln_works)
+        self.rest = adjusted[..., None] - measures  # (n, C, 2, bases)
         known = ~np.isnan(self.rest).all(axis=0)
         self.statistics = np.full((costs, 2, len(BASES), len(HALF_LIVES), STATISTICS), np.nan)
         if known.any():
             spreads = np.broadcast_to(sd[..., None], known.shape)[known]
-            self.statistics[known] = _statistics(self.rest[:, known], yards[:, known], weights, spreads)
+            self.statistics[known] = _statistics(self.rest[:, known], measures[:, known], weights, spreads)
 
     @property
     def segments_seen(self) -> tuple[float, float]:
         """ln of the fewest and the most segments that an attempt had; NaN where none knows."""
         known = self._segments[~np.isnan(self._segments)]
         return (float(known.min()), float(known.max())) if len(known) else (np.nan, np.nan)
-
-    def yards(self, ln_works: Array) -> Array:
-        """ln of each yardstick for an attempt of these works: (C, without and with the factor, bases)."""
-        found: Array = self._yards(ln_works[None])[0]
-        return found
 
     def own(self, worker: int) -> Array:
         """How far a worker's attempts at this workflow were from their median beyond its factor: ln, (C, bases)."""
@@ -73,13 +68,28 @@ class Table:
         found[count == 0] = np.nan
         return found
 
-    def _yards(self, ln_works: Array) -> Array:
-        """(n, works) -> (n, C, 2, bases)."""
-        found = np.empty((len(ln_works), *self.lines.shape[:2], len(BASES)))
-        found[..., : len(WORKS)] = ln_works[:, None, None]
-        segments = np.exp(ln_works[:, SEGMENTS])[:, None, None]
-        found[..., -1] = np.log(self.lines[..., 0] + self.lines[..., 1] * segments)
-        return found
+
+def recency(count: int, half_life: float) -> Array:
+    """How much each of so many attempts counts, oldest first: the newest one whole, (count,)."""
+    found: Array = 0.5 ** (np.arange(count - 1, -1, -1.0) / half_life)
+    return found
+
+
+def yards(lines: Array, ln_works: Array) -> Array:
+    """ln of each yardstick for jobs of these works, (m, WORKS): (m, C, without and with the worker's factor, bases).
+
+    lines are (C, 2, fixed cost and cost per segment), or for each job its own: (m, C, 2, 2).
+    """
+    found = np.empty((len(ln_works), *lines.shape[-3:-1], len(BASES)))
+    found[..., : len(WORKS)] = ln_works[:, None, None]
+    found[..., -1] = ln_line(lines, ln_works[:, SEGMENTS, None, None])
+    return found
+
+
+def ln_line(lines: Array, ln_segments: Array) -> Array:
+    """ln of a fixed cost plus so much per segment; the line is the last axis."""
+    found: Array = np.log(lines[..., 0] + lines[..., 1] * np.exp(ln_segments))
+    return found
 
 
 def _lines(ln_costs: Array, ln_segments: Array, weights: Array) -> Array:

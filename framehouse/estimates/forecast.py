@@ -27,6 +27,7 @@ from framehouse.estimates.candidates import (
     WORKERS,
     Array,
     Table,
+    recency,
 )
 from framehouse.estimates.memory import (
     BUCKETS,
@@ -133,8 +134,7 @@ class Forecaster:
     def learn(self, sample: Sample) -> None:
         """Take note of what an attempt cost, and of how well each candidate had foreseen it."""
         if len(self.samples):
-            costs = np.array([math.nan if cost is None else cost for cost in sample.costs])
-            self._judge(costs, ln_works(sample.works), sample)
+            self._judge(sample.amounts, ln_works(sample.works), sample)
         self.remember([sample])
 
     def remember(self, samples: Sequence[Sample]) -> None:
@@ -144,7 +144,7 @@ class Forecaster:
             row["finished_us"], row["identity"] = sample.finished_us, sample.identity
             row["worker"] = NO_WORKER if sample.worker is None else sample.worker
             row["gpu_model"], row["is_cold"] = sample.gpu_model, sample.is_cold is True
-            row["costs"] = [math.nan if cost is None else cost for cost in sample.costs]
+            row["costs"] = sample.amounts
             row["ln_works"] = ln_works(sample.works)
         self.replace(np.concatenate([self.samples, rows]))
 
@@ -227,17 +227,14 @@ class Forecaster:
             record["weights"] = record["weights"] * forget + is_known
 
     def _learn_spread(self, errors: Array, is_foreseen: Known) -> None:
-        errors = np.minimum(np.abs(errors), 1.0)
-        added = np.stack([np.ones_like(errors), errors * errors], axis=2)[is_foreseen]
-        for record, forget in ((self.judgement, _FORGET_LOSS), (self._shared.record, _FORGET_SHARED)):
-            record["spread"][is_foreseen] = record["spread"][is_foreseen] * forget + added
+        """How far costs are from their medians everywhere, on which the intervals of few samples lean."""
+        _add(self._shared.record["spread"], np.minimum(np.abs(errors), 1.0), is_foreseen, _FORGET_SHARED)
 
     def _learn_scatter(self, errors: Array, is_foreseen: Known) -> None:
         """How far single jobs are from their mean where nobody knows the worker, which is what totals rest on."""
         errors = np.minimum(errors, _FURTHEST)
-        added = np.stack([np.ones_like(errors), errors * errors], axis=1)[is_foreseen]
-        for record, forget in ((self.judgement, _FORGET_LOSS), (self._shared.record, _FORGET_SHARED)):
-            record["scatter"][is_foreseen] = record["scatter"][is_foreseen] * forget + added
+        _add(self.judgement["scatter"], errors, is_foreseen, _FORGET_LOSS)
+        _add(self._shared.record["scatter"], errors, is_foreseen, _FORGET_SHARED)
 
     def _learn_effect(
         self,
@@ -310,8 +307,7 @@ class Forecaster:
         record["counts"] = counts
         record["sd"] = self._sd()
         record["rho"] = self._blocks.rho()
-        ages = np.arange(len(self.samples) - 1, -1, -1.0)[:, None]
-        weights = 0.5 ** (ages / HALF_LIVES[-1])
+        weights = recency(len(self.samples), HALF_LIVES[-1])[:, None]
         nonzero, known = self.samples["costs"] > 0, ~np.isnan(self.samples["costs"])
         record["known_ratio"] = (weights * nonzero).sum(axis=0) / np.maximum(
             (weights * known).sum(axis=0), 1e-9
@@ -337,7 +333,7 @@ class Forecaster:
         is_cold = samples["is_cold"] == 1
         if not is_cold.any() or is_cold.sum() > len(samples) - INTERVAL_FROM:
             return
-        weights = 0.5 ** (np.arange(len(samples) - 1, -1, -1.0) / _COLD_HALF_LIFE)
+        weights = recency(len(samples), _COLD_HALF_LIFE)
         warm = outlook.predict(outlook.levels(samples["ln_works"]))
         extra = (samples["costs"] - warm.p50)[is_cold]
         weight = weights[is_cold, None] * ~np.isnan(extra)
@@ -351,6 +347,12 @@ class Forecaster:
         record = outlook.record
         record["cold_ratio"][matters], record["cold_extra"][matters] = ratio, added[matters]
         record["cold_parts"][matters] = cold_parts(usual[matters], ratio)
+
+
+def _add(sums: Array, errors: Array, is_foreseen: Known, forget: float) -> None:
+    """Add squared errors to (weight, sum of squares), the last axis of `sums`."""
+    added = np.stack([np.ones_like(errors), errors * errors], axis=-1)[is_foreseen]
+    sums[is_foreseen] = sums[is_foreseen] * forget + added
 
 
 def _on_any_worker(levels: Array) -> Array:

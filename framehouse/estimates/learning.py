@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from framehouse.estimates.candidates import HALF_LIVES
+from framehouse.estimates.candidates import HALF_LIVES, recency
 from framehouse.estimates.forecast import WINDOW, Forecaster
 from framehouse.estimates.memory import Sample, Shared, judgement_layout, sample_layout, shared_layout
 from framehouse.estimates.outlook import Outlook
@@ -27,7 +27,7 @@ from framehouse.warehouse.pool import Json
 COSTS = ("wall_seconds", "gpu_seconds", "output_mb", "energy_joules", "vram_peak_mb", "rss_peak_mb")
 WALL, GPU = COSTS.index("wall_seconds"), COSTS.index("gpu_seconds")
 #: Of the layouts and of what they mean; forecasts of another version are learnt anew from raw.
-VERSION = 3
+VERSION = 4
 _KEYS_A_ROUND = 32
 _EFFECT = np.dtype([("worker", "i4"), ("effect", "f8", (len(COSTS), 2))])
 FACTOR = np.dtype([("worker", "i4"), ("ln_factor", "f8")])
@@ -180,7 +180,7 @@ class _History:
     def _settle(self, raw: list[Sample], fence: int) -> list[Sample]:
         """Remember what raw has, and what it no longer can have; the attempts that are new are given back."""
         known = self.forecaster.samples
-        at = {sample.identity: (sample.finished_us, _costs(sample).tobytes()) for sample in raw}
+        at = {sample.identity: (sample.finished_us, sample.amounts.tobytes()) for sample in raw}
         is_kept = np.array(
             [
                 at.get(int(row["identity"])) == (int(row["finished_us"]), row["costs"].tobytes())
@@ -226,7 +226,7 @@ class _History:
         """Which models the remembered attempts name, and of the recent GPU time the share of each."""
         samples = self.forecaster.samples
         used, samples["gpu_model"] = np.unique(samples["gpu_model"], return_inverse=True)
-        weights = 0.5 ** (np.arange(len(samples) - 1, -1, -1.0) / HALF_LIVES[-1])
+        weights = recency(len(samples), HALF_LIVES[-1])
         seconds = np.nan_to_num(samples["costs"][:, GPU]) * weights
         shares = np.bincount(samples["gpu_model"], seconds, len(used))
         total = shares.sum() or 1.0
@@ -279,10 +279,6 @@ def _keep_shared(session: Session, shared: Shared) -> None:
             "effects": effects.tobytes(),
         },
     )
-
-
-def _costs(sample: Sample) -> npt.NDArray[np.float64]:
-    return np.array([np.nan if cost is None else cost for cost in sample.costs])
 
 
 def _array(data: bytes, layout: np.dtype[np.void]) -> npt.NDArray[np.void]:

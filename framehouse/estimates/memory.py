@@ -45,6 +45,11 @@ class Sample:
     identity: int = 0
     gpu_model: int = -1
 
+    @property
+    def amounts(self) -> Array:
+        """The costs, (C,): NaN where not measured."""
+        return np.array([math.nan if cost is None else cost for cost in self.costs])
+
 
 def sample_layout(costs: int) -> np.dtype[np.void]:
     """A remembered attempt; costs that are unknown are NaN, and so are works."""
@@ -62,15 +67,14 @@ def sample_layout(costs: int) -> np.dtype[np.void]:
 
 
 def judgement_layout(costs: int) -> np.dtype[np.void]:
-    """How well a history's candidates did: pinball losses and their weights; without and with knowing the worker,
-    stretch of the interval (ln; down, up) and spread (weight, sum of squared errors of ln); scatter about the mean
-    without (weight, sum of squared relative errors); and errors of totals."""
+    """How well a history's candidates did: pinball losses and their weights; stretch of the interval without
+    and with knowing the worker (ln; down, up); scatter about the mean without (weight, sum of squared relative errors);
+    and errors of totals."""
     return np.dtype(
         [
             ("losses", "f8", _losses(costs)),
             ("weights", "f8", _losses(costs)[:3]),
             ("stretch", "f8", (costs, 2, 2)),
-            ("spread", "f8", (costs, 2, 2)),
             ("scatter", "f8", (costs, 2)),
             ("blocks", blocks_layout(costs)),
         ]

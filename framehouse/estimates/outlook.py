@@ -21,6 +21,7 @@ from framehouse.estimates.candidates import (
     STATISTICS,
     WORKERS,
     Array,
+    yards,
 )
 
 #: Numbers of consecutive jobs over which errors of totals are kept, each the same number of times the one before.
@@ -100,11 +101,8 @@ class Outlook:
 
     def yards(self, ln_works: Array) -> Array:
         """ln of each yardstick for jobs of these works: (m, WORKS) -> (m, C, without and with the factor, bases)."""
-        lines = self._records["lines"]
-        found = np.empty((len(ln_works), *lines.shape[1:3], len(BASES)))
-        found[..., :-1] = ln_works[:, None, None]
+        found = yards(self._records["lines"], ln_works)
         segments = ln_works[:, SEGMENTS]
-        found[..., -1] = np.log(lines[..., 0] + lines[..., 1] * np.exp(segments)[:, None, None])
         low, high = self._records["segments_seen"].T
         # That segments make no difference is known of about as many as were seen; where all had as many, of these.
         margin = np.minimum(_MARGIN * (high - low), math.log(2)) + _SLACK
@@ -115,11 +113,11 @@ class Outlook:
     def levels(self, ln_works: Array, effect: Array | None = None, own: Array | None = None) -> Array:
         """ln of each yardstick on some worker: (m, C, WORKERS, bases). `effect` (C,) is its ln factor and `own`
         (C, bases) how it does on this very workflow beyond that; NaN or None where unknown."""
-        yards = self.yards(ln_works)
-        found = np.full((*yards.shape[:2], len(WORKERS), len(BASES)), np.nan)
-        found[:, :, 0] = yards[:, :, 0]
+        plain, factored = np.moveaxis(self.yards(ln_works), 2, 0)
+        found = np.full((*plain.shape[:2], len(WORKERS), len(BASES)), np.nan)
+        found[:, :, 0] = plain
         if effect is not None:
-            found[:, :, 1] = yards[:, :, 1] + effect[:, None]
+            found[:, :, 1] = factored + effect[:, None]
             if own is not None:
                 found[:, :, 2] = found[:, :, 1] + own
         return np.where(np.isnan(self._records["quantiles"][..., MEDIAN]), np.nan, found)

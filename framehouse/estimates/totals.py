@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from framehouse.estimates.candidates import BASES, MEAN, MEDIAN, NORMAL_P90, SEGMENTS, SHARES, Array
+from framehouse.estimates.candidates import BASES, MEAN, MEDIAN, NORMAL_P90, SEGMENTS, SHARES, Array, ln_line
 from framehouse.estimates.outlook import HORIZONS, Outlook
 
 _HORIZONS = len(HORIZONS)
@@ -98,8 +98,7 @@ class Blocks:
         yard = works[record["basis"]]
         is_line = record["basis"] == len(BASES) - 1
         if is_line.any():
-            line = record["line"][is_line]
-            yard[is_line] = np.log(line[:, 0] + line[:, 1] * math.exp(ln_works[SEGMENTS]))
+            yard[is_line] = ln_line(record["line"][is_line], ln_works[SEGMENTS])
         predicted = np.exp(record["ln_mean"] + yard)
         actual = np.broadcast_to(costs[:, None], predicted.shape)
         is_known = ~np.isnan(predicted + actual)
