@@ -175,9 +175,11 @@ def _take(spool_dir: Path) -> Path | None:
     Under the file's lock, which a writer holds while it appends: nobody is in the middle of a line.
     """
     path = spool_dir / SPOOL_FILE
-    if not path.is_file():
+    try:
+        present = path.open("rb")
+    except FileNotFoundError:  # asking first would not help: another process may take it in between
         return None
-    with path.open("rb") as handle:
+    with present as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         if not _is_at(handle.fileno(), path) or path.stat().st_size == 0:
             return None

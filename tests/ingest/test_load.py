@@ -609,6 +609,23 @@ def test_nothing_is_lost_while_others_spool_and_load(
     assert list(settings.spool_dir.iterdir()) == []
 
 
+def test_a_file_that_another_takes_first_is_left_to_it(
+    warehouse: Warehouse, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emit.spool(event("a"), settings=settings)
+    path, taken = settings.spool_dir / "events.ndjson", settings.home / "taken.ndjson"
+    open_file = Path.open
+
+    def open_late(self: Path, *arguments: Any, **named: Any) -> Any:
+        if self == path:
+            path.rename(taken)
+        return open_file(self, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", open_late)
+    assert load_spool(warehouse, settings.spool_dir, home=settings.home) == []
+    assert taken.exists()
+
+
 Run = Callable[..., Result]
 
 
