@@ -23,6 +23,7 @@ _PARTS = (
     "gpu_seconds_sum",
     "wasted_gpu_seconds_sum",
     "attempt_count",
+    "gpu_used_count",
     "gpu_seconds_count",
     "wasted_gpu_seconds_count",
 )
@@ -42,13 +43,13 @@ class _Spent:
     unpriced_count: float = 0
 
     def add(self, model: Value, values: Mapping[str, Value], rate: Rate | None) -> None:
-        useful, wasted, attempts, *known = (number(values[part]) or 0.0 for part in _PARTS)
+        useful, wasted, attempts, used, *known = (number(values[part]) or 0.0 for part in _PARTS)
         self.seconds += useful + wasted
         self.known_count += sum(known)
         # Who names no GPU and no GPU time had none; who names one and no time leaves the cost unknown.
         self.unknown_count += attempts - sum(known) if model is not None else 0
         if rate is None:
-            self.unpriced_count += sum(known) if useful + wasted else 0
+            self.unpriced_count += used
         else:
             self.priced += useful + wasted
             self.cost += (useful + wasted) / 3600 * rate.price_per_gpu_hour

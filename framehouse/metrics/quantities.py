@@ -221,6 +221,7 @@ COUNTS: tuple[Part, ...] = (
     Part("failed_count", "count(*) filter (where outcome = 'failed')", Merge.COUNT),
     Part("canceled_count", "count(*) filter (where outcome = 'canceled')", Merge.COUNT),
     Part("cold_count", f"count(*) filter (where {COLD})", Merge.COUNT),
+    Part("gpu_used_count", "count(*) filter (where gpu_seconds > 0)", Merge.COUNT),
     NEWEST,
 )
 
@@ -261,7 +262,7 @@ HEARTBEAT_PARTS: tuple[Part, ...] = (
 GPU_TIME_PARTS: tuple[Part, ...] = tuple(
     part
     for part in TOTAL_PARTS
-    if part.name in {"attempt_count", "newest_recorded_at"}
+    if part.name in {"attempt_count", "gpu_used_count", "newest_recorded_at"}
     or part.name.removeprefix("wasted_") in {"gpu_seconds_count", "gpu_seconds_sum"}
 )
 

@@ -107,6 +107,8 @@ def test_what_is_known_of_a_cost_is_told_beside_what_is_not(studio: Warehouse) -
     assert known() == (None, 0)
     store(studio, [held(3, 0.5), held(1, 0.5, "H100", outcome="failed"), held(1, 2, "H100")])
     assert known() == (None, 3)
+    store(studio, [event(finished_at=DAY.isoformat(), gpu_count=0, gpu_seconds=0.0), held(0, 2, "H100")])
+    assert known() == (None, 3), "no time needs no rate, whoever else needs one"
     set_rate(studio, rate("L40S", 2.0))
     assert known() == (6, 2)
     set_rate(studio, rate("H100", 4.0, 1))

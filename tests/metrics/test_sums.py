@@ -24,12 +24,8 @@ from tests.conftest import TestServer
 from tests.metrics.studio import ERAS, attempts
 
 WHOLE = Window(ERAS[0][0], ERAS[-1][1])
-# What has no rate is counted by cells, each as a whole once one of its attempts took GPU time: more in larger ones.
-BY_CELLS = {"gpu_cost_unknown_count"}
 COUNTS = [
-    m.name
-    for m in METRICS
-    if m.name.endswith("_count") and m.quantity is None and m.source.kind is None and m.name not in BY_CELLS
+    m.name for m in METRICS if m.name.endswith("_count") and m.quantity is None and m.source.kind is None
 ]
 SUMS = ["gpu_hours", "wall_hours", "wasted_gpu_hours", "output_gb"]
 STATES = ["generating_hours", "idle_hours", "offline_hours"]

@@ -7,6 +7,7 @@ select
     tier_id,
     host_gpu_model,
     count(*) as attempt_count,
+    count(*) filter (where gpu_seconds > 0) as gpu_used_count,
     max(recorded_at) as newest_recorded_at,
     count(gpu_seconds) filter (where outcome = 'succeeded') as gpu_seconds_count,
     sum(gpu_seconds) filter (where outcome = 'succeeded') as gpu_seconds_sum,
