@@ -25,6 +25,7 @@ from framehouse.errors import (
     NotFoundError,
     Problem,
     QueryError,
+    SubmittedError,
     TakenError,
     WarehouseError,
 )
@@ -37,6 +38,7 @@ RETRY_AFTER_SECONDS = {"busy": 1, "unreachable": 5, "not_ready": 5}
 #: The first class that fits decides.
 _STATUS: tuple[tuple[type[FramehouseError], int], ...] = (
     (TakenError, 409),
+    (SubmittedError, 409),
     (BudgetExceededError, 409),
     (ContractError, 422),
     (NotFoundError, 404),

@@ -155,6 +155,12 @@ class TakenError(ContractError):
     code = "name_taken"
 
 
+class SubmittedError(ContractError):
+    """The estimate is submitted for another project."""
+
+    code = "already_submitted"
+
+
 class RefusedError(ContractError):
     """The database refuses a value that the contract lets through."""
 

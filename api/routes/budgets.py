@@ -118,7 +118,8 @@ def archive_budget(here: Here, id: BudgetId) -> budgets.Budget:  # noqa: A002 - 
 )
 def submit(here: Here, id: UUID, raw: Body, answer: Response) -> submission.Submission:  # noqa: A002 - as above
     """What it predicts is committed until its scenes succeed or it is withdrawn. Where a budget blocks it, nothing is
-    committed: 409, `budget_exceeded`."""
+    committed: 409, `budget_exceeded`. Nor is an estimate that is submitted for another project than the one that is
+    named: 409, `already_submitted`."""
     asked = understood(SubmissionRequest, raw) if raw.strip() else SubmissionRequest()
     done = submission.submit(here.warehouse(), id, asked.project)
     answer.status_code = 201 if done.is_new else 200

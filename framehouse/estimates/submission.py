@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from framehouse.errors import BudgetExceededError, NotFoundError, Problem
+from framehouse.errors import BudgetExceededError, NotFoundError, Problem, SubmittedError
 from framehouse.estimates.budgets import QUANTITIES, Quantity, in_utc, is_above
 from framehouse.estimates.spending import Asked, BudgetState, checked, predicted, states
 from framehouse.warehouse import Session, Warehouse
@@ -68,8 +68,8 @@ class Crossing:
 def submit(warehouse: Warehouse, estimate_id: UUID, project: str | None = None) -> Submission:
     """Commit a stored estimate to a project (its own, unless another is named). Once more, it changes nothing.
 
-    Raises NotFoundError for an estimate that is not stored, BudgetExceededError where a budget blocks it, which is
-    recorded.
+    Raises NotFoundError for an estimate that is not stored, SubmittedError for one that is committed to another project
+    than the named one, BudgetExceededError where a budget blocks it, which is recorded.
     """
     with warehouse.session(lock=_LOCK) as session:
         stored = session.row("budgets.estimate", {"id": estimate_id})
@@ -80,6 +80,8 @@ def submit(warehouse: Warehouse, estimate_id: UUID, project: str | None = None) 
         session.run("budgets.finish_commitments")
         known = _commitment(session, estimate_id)
         if known is not None and known.released_at is None:
+            if project not in (None, known.project):
+                raise _taken(known, project)
             standing = checked(session, known.project)
             return Submission(known, False, standing, _warnings(standing))
         chosen = project or stored["project"]
@@ -199,6 +201,15 @@ def _warnings(standing: Iterable[BudgetState]) -> tuple[str, ...]:
             found.append(f"{one.sentence} ({one.level} level crossed)")
         found += [f"budget {one.budget.name!r}: {note}" for note in one.notes]
     return tuple(found)
+
+
+def _taken(known: Commitment, project: str | None) -> SubmittedError:
+    whose = "no project" if known.project is None else f"the project {known.project!r}"
+    message = f"the estimate {known.estimate_id} is submitted for {whose} already"
+    found = Problem("project", f"{project!r} is another one", f"{known.project!r}, or nothing")
+    return SubmittedError(
+        message, [found], hint="withdraw that submission first, to submit it for another project"
+    )
 
 
 def _refusal(refusing: Iterable[BudgetState]) -> BudgetExceededError:

@@ -107,6 +107,9 @@ def test_an_estimate_tells_and_a_submission_decides(film: httpx.Client) -> None:
     assert again.status_code == 200
     assert again.json()["commitment"] == first.json()["commitment"]
     assert film.get(f"/api/budgets/{money['id']}").json()["committed"] == pytest.approx(1)
+    other = submit(film, small["estimate_id"], project="series")
+    assert (other.status_code, other.json()["code"]) == (409, "already_submitted")
+    assert other.json()["errors"][0]["path"] == "project"
 
     refused = submit(film, large["estimate_id"])
     assert (refused.status_code, refused.json()["code"]) == (409, "budget_exceeded")

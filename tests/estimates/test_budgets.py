@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from framehouse.errors import BudgetExceededError, ContractError, NotFoundError, TakenError
+from framehouse.errors import BudgetExceededError, ContractError, NotFoundError, SubmittedError, TakenError
 from framehouse.estimates import submission
 from framehouse.estimates.batch import estimate_batch
 from framehouse.estimates.budgets import (
@@ -346,7 +346,7 @@ def test_an_estimate_tells_how_its_projects_budgets_would_stand(warehouse: Wareh
 def test_submitting_again_changes_nothing_and_a_release_gives_back(warehouse: Warehouse) -> None:
     film = allow(warehouse, 100.0)
     estimate_id = estimated(warehouse, 60.0)
-    first, second = submit(warehouse, estimate_id), submit(warehouse, estimate_id, "series")
+    first, second = submit(warehouse, estimate_id), submit(warehouse, estimate_id, "film")
     assert (first.is_new, second.is_new) == (True, False)
     assert second.commitment == first.commitment
     assert stands(warehouse, film).committed == 60.0
@@ -357,6 +357,18 @@ def test_submitting_again_changes_nothing_and_a_release_gives_back(warehouse: Wa
     third = submit(warehouse, estimate_id)
     assert (third.is_new, third.commitment.released_at) == (True, None)
     assert stands(warehouse, film).committed == 60.0
+
+
+def test_one_that_is_submitted_cannot_be_for_another_project(warehouse: Warehouse) -> None:
+    film, estimate_id = allow(warehouse, 100.0), estimated(warehouse, 60.0)
+    submit(warehouse, estimate_id)
+    with pytest.raises(SubmittedError, match="is submitted for the project 'film' already") as refused:
+        submit(warehouse, estimate_id, "series")
+    assert [problem.path for problem in refused.value.problems] == ["project"]
+    assert stands(warehouse, film).committed == 60.0
+    release(warehouse, estimate_id)
+    assert submit(warehouse, estimate_id, "series").commitment.project == "series"
+    assert stands(warehouse, film).committed == 0.0
 
 
 def test_the_project_that_is_named_is_the_one_that_pays(warehouse: Warehouse) -> None:
