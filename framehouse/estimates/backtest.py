@@ -153,8 +153,7 @@ def _foreseen(
         if is_known.any():
             parts.append(part_of(outlook.record, 0, said.mean[is_known, 0].tolist()))
             actual += math.fsum(a.cost for a, is_one in zip(group, is_known, strict=True) if is_one)
-    common, *stretch = shared.totals()[0].tolist()
-    return [(actual, total(parts, common, [math.exp(one) for one in stretch]))] if actual else []
+    return [(actual, total(parts, shared.totals()[0]))] if actual else []
 
 
 def pinball(share: float, actual: float, predicted: float) -> float:

@@ -174,7 +174,7 @@ class _Kinds:
     def common(self) -> float:
         """The correlation of what jobs of one kind share with what those of another do."""
         rho = [known.record["rho"][WALL].mean() for known in self._known]
-        return min(1.0, float(self._knowledge.totals[WALL, 0]) / max(float(np.mean(rho)), 1e-3))
+        return min(1.0, float(self._knowledge.totals["common"][WALL]) / max(float(np.mean(rho)), 1e-3))
 
     def _kind(self, known: Known, low: float, middle: float, high: float) -> Kind:
         record = known.record

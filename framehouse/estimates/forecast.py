@@ -91,7 +91,7 @@ class Forecaster:
         self._history = history
         self.samples = np.empty(0, sample_layout(shared.costs)) if samples is None else samples
         self.judgement = np.zeros(1, judgement_layout(shared.costs))[0] if judgement is None else judgement
-        self._blocks = Blocks(self.judgement["blocks"], shared.record, history)
+        self._blocks = Blocks(self.judgement["blocks"], shared.record["blocks"], history)
         self._known: tuple[Table, Outlook] | None = None
 
     def predict(

@@ -11,10 +11,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from framehouse.estimates.candidates import Array
 from framehouse.estimates.learning import COSTS, FACTOR, VERSION, WALL, learnt, shared_of
 from framehouse.estimates.outlook import INTERVAL_FROM, MOSTLY_KNOWN, Outlook, layout
-from framehouse.estimates.totals import Part, part_of
+from framehouse.estimates.totals import TOGETHER, Part, part_of
 from framehouse.warehouse import Session
 
 Confidence = Literal["high", "medium", "low"]
@@ -68,11 +67,11 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """Everything that an estimate rests on; `totals` (COSTS, 3) is what intervals of totals need besides."""
+    """Everything that an estimate rests on; `totals` (COSTS,) of TOGETHER is what intervals of totals need besides."""
 
     by_key: Mapping[Key, Known]
     records: npt.NDArray[np.void]
-    totals: Array
+    totals: npt.NDArray[np.void]
 
     def outlook(self, keys: Sequence[Key]) -> Outlook:
         """The predictions for a job of each of these keys, all of which are known."""
@@ -99,9 +98,7 @@ def knowledge(session: Session, workflows: Collection[str]) -> Knowledge:
                 *key, one.sample_count, one.outlook.record, place, _factors(one.factors), one.gpu_models
             )
         records = np.concatenate([records, np.array([one.outlook.record for one in unlearnt], _LAYOUT)])
-    totals = np.zeros((len(COSTS), 3))
-    if shared is not None:
-        totals = np.frombuffer(shared["totals"]).reshape(totals.shape)
+    totals = np.zeros(len(COSTS), TOGETHER) if shared is None else np.frombuffer(shared["totals"], TOGETHER)
     return Knowledge(found, records, totals)
 
 

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from framehouse.estimates.candidates import BASES, HALF_LIVES, STATISTICS, WORKERS, WORKS, Array
-from framehouse.estimates.outlook import HORIZONS
-from framehouse.estimates.totals import blocks_layout, common
+from framehouse.estimates.totals import blocks_layout, shared_blocks_layout, together
 
 #: Numbers of samples are told apart by their binary digits, up to so many.
 BUCKETS = 8
@@ -90,11 +89,7 @@ def shared_layout(costs: int) -> np.dtype[np.void]:
             ("stretch", "f8", (costs, BUCKETS, 2, 2)),
             ("spread", "f8", (costs, 2, 2)),
             ("scatter", "f8", (costs, 2)),
-            ("rho", "f8", (costs, len(HORIZONS), 2)),
-            ("common", "f8", (costs, 2)),
-            ("stretch_of_totals", "f8", (costs, 2)),
-            ("last_error", "f8", (costs,)),
-            ("last_history", "i8"),
+            ("blocks", shared_blocks_layout(costs)),
         ]
     )
 
@@ -133,7 +128,7 @@ class Shared:
         self.record["losses"] = _FIRST_WEIGHT * _first_losses()
         self.record["weights"] = _FIRST_WEIGHT
         self.record["spread"] = self.record["scatter"] = (1.0, 0.09)
-        self.record["rho"] = (5.0, 0.25)
+        self.record["blocks"]["rho"] = (5.0, 0.25)
         for digits, stretch in _FIRST_STRETCH.items():
             self.record["stretch"][:, digits] = math.log(stretch)
 
@@ -143,10 +138,9 @@ class Shared:
         found: Array = np.sqrt(self.record["spread"][..., 1] / self.record["spread"][..., 0])
         return found
 
-    def totals(self) -> Array:
-        """What intervals of totals need besides each history's outlook: the covariance between histories, and the ln
-        of the stretch (down, up): (C, 3)."""
-        return np.column_stack([common(self.record), self.record["stretch_of_totals"]])
+    def totals(self) -> npt.NDArray[np.void]:
+        """What intervals of totals need besides each history's outlook, by cost: (C,) of TOGETHER."""
+        return together(self.record["blocks"])
 
     def effect(self, worker: int | None) -> Array | None:
         """ln of a worker's factor, (C,); None where unknown."""

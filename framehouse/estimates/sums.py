@@ -60,8 +60,7 @@ def totals(scenes: Iterable[SceneAnswer], knowledge: Knowledge, rates: Prices) -
         if any(why):
             reasons.extend(reason for reason in why if reason)
             return Distribution(math.fsum(part.mean for part in parts) * factor, None, None, None)
-        common, *stretch = knowledge.totals[cost].tolist()
-        return total(parts, common, [math.exp(one) for one in stretch]).times(factor)
+        return total(parts, knowledge.totals[cost]).times(factor)
 
     wall, gpu, disk, energy = range(4)
     assert COSTS[:4] == ("wall_seconds", "gpu_seconds", "output_mb", "energy_joules")

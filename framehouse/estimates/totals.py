@@ -10,8 +10,11 @@ the total's relative error is
 which is the design effect of cluster samples (Kish 1965) with the cluster's own mean unknown. rho is measured: at the
 begin of each run of 8, 32 and 128 consecutive jobs their means are put down, and at its end compared with what they
 cost. Different histories share a part of their errors too (a slow network, a driver): the covariance of their runs,
-measured likewise, adds to that of totals over several. Each run also moves the sides of the interval by whether it lay
-within (adaptive conformal inference, as for single jobs).
+measured likewise, adds to that of totals over several.
+
+Each run also moves the sides of the interval of its length by whether it lay within (adaptive conformal inference, as
+for single jobs). So do runs of consecutive jobs of all histories, apart: the more the jobs of a total are of different
+histories, the more its interval is stretched as theirs.
 """
 
 import math
@@ -34,44 +37,89 @@ _COMMON_PRIOR = 10.0
 _MOST = 4.0
 _STRETCH_RATE = 0.05
 _FURTHEST = 5.0
+#: Whose jobs a run is of.
+KINDS = ("one history", "several")
+_SUMS = 5
+
+
+def _runs_layout(costs: int) -> list[tuple[str, str, tuple[int, ...]]]:
+    """What one history contributes to runs that are under way: sums of what its jobs cost and were predicted to, and of
+    the latter's squares; by what they were predicted (basis, ln of the mean above the yardstick, line) and how well
+    that was known (samples, sd, rho by horizon)."""
+    each = (costs, _HORIZONS)
+    return [
+        ("actual", "f8", each),
+        ("predicted", "f8", each),
+        ("squares", "f8", each),
+        ("basis", "i8", each),
+        ("ln_mean", "f8", each),
+        ("line", "f8", (*each, 2)),
+        ("samples", "f8", each),
+        ("sd", "f8", each),
+        ("rho", "f8", (*each, _HORIZONS)),
+    ]
 
 
 def blocks_layout(costs: int) -> np.dtype[np.void]:
-    """The runs that are under way: how many jobs, sums of what they cost and were predicted to, and of the latter's
-    squares; by what they were predicted (basis, ln of the mean above the yardstick, line) and how well that was known
-    (samples, sd); and rho so far (weight, sum)."""
+    """The runs of one history (jobs so far), its part in those of all (the number of each), and rho so far (weight,
+    sum)."""
     return np.dtype(
         [
-            ("jobs", "i8", (_HORIZONS,)),
-            ("actual", "f8", (costs, _HORIZONS)),
-            ("predicted", "f8", (costs, _HORIZONS)),
-            ("squares", "f8", (costs, _HORIZONS)),
-            ("basis", "i8", (costs, _HORIZONS)),
-            ("ln_mean", "f8", (costs, _HORIZONS)),
-            ("line", "f8", (costs, _HORIZONS, 2)),
-            ("samples", "f8", (costs, _HORIZONS)),
-            ("sd", "f8", (costs, _HORIZONS)),
+            ("own", [("jobs", "i8", (_HORIZONS,)), *_runs_layout(costs)]),
+            ("among", [("number", "i8", (_HORIZONS,)), *_runs_layout(costs)]),
             ("rho", "f8", (costs, _HORIZONS, 2)),
         ]
     )
 
 
+def shared_blocks_layout(costs: int) -> np.dtype[np.void]:
+    """What all histories have in common: rho and the covariance of two of them (weight, sum); the ln of the stretch of
+    runs of one and of all histories by horizon (down, up); the last run's error and whose it was; and the runs of all
+    that are under way: their numbers, jobs and sums."""
+    each = (costs, _HORIZONS)
+    return np.dtype(
+        [
+            ("rho", "f8", (*each, 2)),
+            ("common", "f8", (costs, 2)),
+            ("stretch", "f8", (costs, len(KINDS), _HORIZONS, 2)),
+            ("last_error", "f8", (costs,)),
+            ("last_history", "i8"),
+            ("number", "i8", (_HORIZONS,)),
+            ("jobs", "i8", (_HORIZONS,)),
+            ("actual", "f8", each),
+            ("sums", "f8", (*each, _SUMS)),
+        ]
+    )
+
+
 class Blocks:
-    """The runs of one history."""
+    """The runs of one history, and its part in those of all."""
 
     def __init__(self, record: np.void, shared: np.void, history: int) -> None:
         self._record, self._shared, self._history = record, shared, history
 
     def learn(self, outlook: Outlook, ln_works: Array, costs: Array) -> None:
         """Add an attempt that `outlook` had not seen to the runs; costs (C,) are NaN where unknown."""
-        record = self._record
+        own, among, shared = self._record["own"], self._record["among"], self._shared
         for horizon in range(_HORIZONS):
-            if record["jobs"][horizon] == 0:
-                self._begin(horizon, outlook)
-        self._add(ln_works, costs)
+            if own["jobs"][horizon] == 0:
+                _begin(own, horizon, outlook)
+            # Of a history that joins later nothing was learnt in between.
+            if among["number"][horizon] != shared["number"][horizon] + 1:
+                _begin(among, horizon, outlook)
+                among["number"][horizon] = shared["number"][horizon] + 1
+        own["jobs"] += 1
+        _add(own, ln_works, costs)
+        before, actual = self._sums(among), among["actual"].copy()
+        _add(among, ln_works, costs)
+        shared["jobs"] += 1
+        shared["actual"] += among["actual"] - actual
+        shared["sums"] += self._sums(among) - before
         for horizon, length in enumerate(HORIZONS):
-            if record["jobs"][horizon] >= length:
+            if own["jobs"][horizon] >= length:
                 self._end(horizon)
+            if shared["jobs"][horizon] >= length:
+                self._end_among(horizon)
 
     def rho(self) -> Array:
         """The correlation of errors within a batch, by horizon, leaning on that of all histories: (C, horizons)."""
@@ -80,56 +128,49 @@ class Blocks:
         found: Array = np.clip((own[..., 1] + _RHO_PRIOR * usual) / (own[..., 0] + _RHO_PRIOR), 0.0, _MOST)
         return found
 
-    def _begin(self, horizon: int, outlook: Outlook) -> None:
-        record, said = self._record, outlook.record
-        losses = np.where(np.isnan(said["quantiles"][:, 0, :, MEDIAN]), np.inf, said["losses"][:, 0])
-        basis = losses.argmin(axis=1)
-        record["basis"][:, horizon] = basis
-        record["ln_mean"][:, horizon] = said["quantiles"][np.arange(len(basis)), 0, basis, MEAN]
-        record["line"][:, horizon] = said["lines"][:, 0]
-        record["samples"][:, horizon] = said["samples"]
-        record["sd"][:, horizon] = said["sd"]
-        for sums in ("actual", "predicted", "squares"):
-            record[sums][:, horizon] = 0.0
-
-    def _add(self, ln_works: Array, costs: Array) -> None:
-        record = self._record
-        works = np.append(ln_works, math.nan)
-        yard = works[record["basis"]]
-        is_line = record["basis"] == len(BASES) - 1
-        if is_line.any():
-            yard[is_line] = ln_line(record["line"][is_line], ln_works[SEGMENTS])
-        predicted = np.exp(record["ln_mean"] + yard)
-        actual = np.broadcast_to(costs[:, None], predicted.shape)
-        is_known = ~np.isnan(predicted + actual)
-        record["actual"][is_known] += actual[is_known]
-        record["predicted"][is_known] += predicted[is_known]
-        record["squares"][is_known] += predicted[is_known] ** 2
-        record["jobs"] += 1
+    def _sums(self, runs: np.void) -> Array:
+        """What this history adds to the sums of runs of all: (C, horizons, _SUMS)."""
+        return _summed(runs["predicted"], runs["squares"], runs["sd"], runs["rho"], runs["samples"])
 
     def _end(self, horizon: int) -> None:
         record, shared = self._record, self._shared
-        record["jobs"][horizon] = 0
-        usual = self.rho()[:, horizon]
-        actual, predicted, squares = (record[sums][:, horizon] for sums in ("actual", "predicted", "squares"))
-        known = (actual > 0) & (predicted > 0) & (record["sd"][:, horizon] > 0)
+        own = record["own"]
+        own["jobs"][horizon] = 0
+        actual, predicted, squares, sd, samples = (
+            own[name][:, horizon] for name in ("actual", "predicted", "squares", "sd", "samples")
+        )
+        known = (actual > 0) & (predicted > 0) & (sd > 0)
         if not known.any():
             return
-        error = np.minimum(actual[known] / predicted[known] - 1, _FURTHEST) / record["sd"][known, horizon]
-        alone = squares[known] / predicted[known] ** 2 + 1 / record["samples"][known, horizon]
-        rho = np.clip((error * error - alone) / np.maximum(1 - alone, 0.1), -_MOST, _MOST)
-        spread = record["sd"][known, horizon] * np.sqrt(
-            usual[known] + np.maximum(1 - usual[known], 0) * alone
-        )
-        low, _, high = _ends(spread, np.exp(shared["stretch_of_totals"][known]).T)
         ratio = actual[known] / predicted[known]
-        missed = np.stack([ratio < low, ratio > high], axis=1) - SHARES[0]
-        shared["stretch_of_totals"][known] += _STRETCH_RATE * missed
+        error = np.minimum(ratio - 1, _FURTHEST) / sd[known]
+        alone = squares[known] / predicted[known] ** 2 + 1 / samples[known]
+        rho = np.clip((error * error - alone) / np.maximum(1 - alone, 0.1), -_MOST, _MOST)
+        usual = self.rho()[known, horizon]
+        spread = sd[known] * np.sqrt(usual + np.maximum(1 - usual, 0) * alone)
+        stretch = shared["stretch"][:, 0, horizon]
+        stretch[known] += _STRETCH_RATE * _missed(ratio, spread, stretch[known])
         added = np.stack([np.ones_like(rho), rho], axis=1)
         record["rho"][known, horizon] = record["rho"][known, horizon] * _FORGET_RUN + added
         shared["rho"][known, horizon] = shared["rho"][known, horizon] * _FORGET_SHARED_RUN + added
         if horizon == _COMPARED:
             self._compare(known, error)
+
+    def _end_among(self, horizon: int) -> None:
+        shared = self._shared
+        actual, sums = shared["actual"][:, horizon].copy(), shared["sums"][:, horizon].copy()
+        shared["number"][horizon] += 1
+        shared["jobs"][horizon] = 0
+        shared["actual"][:, horizon] = shared["sums"][:, horizon] = 0.0
+        spread, mix = _spread(sums, common(shared))
+        known = (actual > 0) & (spread > 0)
+        if not known.any():
+            return
+        mix = mix[known, None]
+        ratio = actual[known] / sums[known, 0]
+        one, several = (shared["stretch"][:, kind, horizon] for kind in range(len(KINDS)))
+        missed = _missed(ratio, spread[known], (1 - mix) * one[known] + mix * several[known])
+        several[known] += _STRETCH_RATE * mix * missed
 
     def _compare(self, known: npt.NDArray[np.bool_], error: Array) -> None:
         """The covariance with the run of another history that ended before this one, in units of both deviations."""
@@ -140,6 +181,33 @@ class Blocks:
             shared["common"][known] = shared["common"][known] * _FORGET_SHARED_RUN + added
         shared["last_error"][known] = error
         shared["last_history"] = self._history
+
+
+def _begin(runs: np.void, horizon: int, outlook: Outlook) -> None:
+    said = outlook.record
+    losses = np.where(np.isnan(said["quantiles"][:, 0, :, MEDIAN]), np.inf, said["losses"][:, 0])
+    basis = losses.argmin(axis=1)
+    runs["basis"][:, horizon] = basis
+    runs["ln_mean"][:, horizon] = said["quantiles"][np.arange(len(basis)), 0, basis, MEAN]
+    runs["line"][:, horizon] = said["lines"][:, 0]
+    for name in ("samples", "sd", "rho"):
+        runs[name][:, horizon] = said[name]
+    for sums in ("actual", "predicted", "squares"):
+        runs[sums][:, horizon] = 0.0
+
+
+def _add(runs: np.void, ln_works: Array, costs: Array) -> None:
+    """Add a job to what was predicted when each run began, and to what it cost."""
+    yard = np.append(ln_works, math.nan)[runs["basis"]]
+    is_line = runs["basis"] == len(BASES) - 1
+    if is_line.any():
+        yard[is_line] = ln_line(runs["line"][is_line], ln_works[SEGMENTS])
+    predicted = np.exp(runs["ln_mean"] + yard)
+    actual = np.broadcast_to(costs[:, None], predicted.shape)
+    is_known = ~np.isnan(predicted + actual)
+    runs["actual"][is_known] += actual[is_known]
+    runs["predicted"][is_known] += predicted[is_known]
+    runs["squares"][is_known] += predicted[is_known] ** 2
 
 
 def common(shared: np.void) -> Array:
@@ -174,25 +242,6 @@ class Part:
     rho: Sequence[float]
     samples: float
 
-    @property
-    def jobs(self) -> float:
-        """How many equal jobs would average out as these do."""
-        return self.mean * self.mean / self.squares
-
-    @property
-    def shared_rho(self) -> float:
-        """rho of a batch of this size, between the horizons in proportion to the logarithm; the last one beyond."""
-        place = math.log(max(self.jobs, HORIZONS[0]) / HORIZONS[0]) / math.log(HORIZONS[1] / HORIZONS[0])
-        below = min(int(place), _HORIZONS - 1)
-        above = min(below + 1, _HORIZONS - 1)
-        return self.rho[below] + (place - below) * (self.rho[above] - self.rho[below])
-
-    @property
-    def variance(self) -> float:
-        """Of the relative error of the sum."""
-        rho = self.shared_rho
-        return self.sd * self.sd * (rho + max(1 - rho, 0.0) * (1 / self.jobs + 1 / self.samples))
-
 
 def part_of(record: np.void, cost: int, means: Sequence[float]) -> Part:
     """Jobs of these means by the record of their history's outlook."""
@@ -205,26 +254,76 @@ def part_of(record: np.void, cost: int, means: Sequence[float]) -> Part:
     )
 
 
-def total(parts: Sequence[Part], common: float, stretch: Sequence[float]) -> Distribution:
-    """Mean, P10, P50 and P90 of the sum over several histories: a log-normal of this mean and variance, whose sides are
-    stretched by what runs so far missed (down, up).
+#: What intervals of totals need besides parts: the covariance of two histories, and the ln of the stretch.
+TOGETHER = np.dtype([("common", "f8"), ("stretch", "f8", (len(KINDS), _HORIZONS, 2))])
 
-    `common` is the covariance of two histories' errors in units of their deviations; never more than what the jobs of
-    one history share.
-    """
+
+def together(shared: np.void) -> npt.NDArray[np.void]:
+    """That of each cost, (C,)."""
+    found = np.zeros(len(shared["common"]), TOGETHER)
+    found["common"], found["stretch"] = common(shared), shared["stretch"]
+    return found
+
+
+def total(parts: Sequence[Part], of_all: np.void) -> Distribution:
+    """Mean, P10, P50 and P90 of the sum over histories: a log-normal of this mean and variance, whose sides are
+    stretched by what runs so far missed. `of_all` is one of `together`."""
     known = [part for part in parts if part.mean > 0]
-    mean = math.fsum(part.mean for part in known)
-    if mean == 0:
+    if not known:
         return Distribution(0.0, 0.0, 0.0, 0.0)
-    variance = math.fsum((part.mean / mean) ** 2 * part.variance for part in known)
-    together = [part.mean / mean * part.sd * math.sqrt(min(common, part.shared_rho)) for part in known]
-    variance += math.fsum(together) ** 2 - math.fsum(x * x for x in together)
-    low, middle, high = _ends(np.sqrt(variance), stretch)
-    return Distribution(mean, mean * float(low), mean * float(middle), mean * float(high))
+    columns = (
+        [getattr(part, name) for part in known] for name in ("mean", "squares", "sd", "rho", "samples")
+    )
+    mean, squares, sd, rho, samples = map(np.array, columns)
+    sums = _summed(mean, squares, sd, rho, samples).sum(axis=0)
+    spread, mix = _spread(sums, of_all["common"])
+    one, several = _at_size(sums[0] * sums[0] / squares.sum(), np.moveaxis(of_all["stretch"], 1, 2))
+    low, middle, high = _ends(spread, (1 - mix) * one + mix * several)
+    found = float(sums[0])
+    return Distribution(found, found * float(low), found * float(middle), found * float(high))
 
 
-def _ends(spread: Array, stretch: Array | Sequence[float]) -> tuple[Array, Array, Array]:
-    """P10, P50 and P90 of a log-normal with mean 1 and this deviation, its sides stretched (down, up)."""
+def _summed(predicted: Array, squares: Array, sd: Array, rho: Array, samples: Array) -> Array:
+    """What jobs of one history add to a total: mean, variance of the error, and for what is shared with others mean
+    times deviation, its square and the square of the mean: (..., _SUMS), rho having one axis more than all others."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shared = _at_size(predicted * predicted / squares, rho)
+        alone = squares + predicted * predicted / samples
+        variance = sd * sd * (shared * predicted * predicted + np.maximum(1 - shared, 0) * alone)
+    deviation = predicted * sd
+    found = np.stack([predicted, variance, deviation, deviation * deviation, predicted * predicted], axis=-1)
+    return np.where(predicted[..., None] > 0, found, 0.0)
+
+
+def _spread(sums: Array, covariance: Array) -> tuple[Array, Array]:
+    """The standard deviation of a total's relative error, and how much of it is of different histories: none (0) to
+    evenly of very many (1)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shared = covariance * np.maximum(sums[..., 2] ** 2 - sums[..., 3], 0.0)
+        return np.sqrt(sums[..., 1] + shared) / sums[..., 0], 1 - sums[..., 4] / sums[..., 0] ** 2
+
+
+def _at_size(jobs: Array, by_horizon: Array) -> Array:
+    """What holds for so many jobs, between the horizons (the last axis) in proportion to the logarithm and beyond them
+    as at the nearest."""
+    size = np.maximum(np.nan_to_num(jobs, nan=1.0), 1.0)
+    place: Array = np.log(size / HORIZONS[0]) / math.log(HORIZONS[1] / HORIZONS[0])
+    place = np.clip(place, 0, _HORIZONS - 1)
+    near = np.maximum(1 - np.abs(place[..., None] - np.arange(_HORIZONS)), 0.0)
+    found: Array = (near * by_horizon).sum(axis=-1)
+    return found
+
+
+def _missed(ratio: Array, spread: Array, stretch: Array) -> Array:
+    """Whether each of these relative totals lay below and above its interval, minus how often each should: (n, 2)."""
+    low, _, high = _ends(spread, stretch)
+    found: Array = np.stack([ratio < low, ratio > high], axis=-1).astype(np.float64) - SHARES[0]
+    return found
+
+
+def _ends(spread: Array, stretch: Array) -> tuple[Array, Array, Array]:
+    """P10, P50 and P90 of a log-normal with mean 1 and this deviation, its sides stretched (ln; down, up)."""
     variance = np.log1p(spread * spread)
     reach, middle = NORMAL_P90 * np.sqrt(variance), -variance / 2
-    return np.exp(middle - reach * stretch[0]), np.exp(middle), np.exp(middle + reach * stretch[1])
+    down, up = np.moveaxis(np.exp(stretch), -1, 0)
+    return np.exp(middle - reach * down), np.exp(middle), np.exp(middle + reach * up)

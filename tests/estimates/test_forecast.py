@@ -197,7 +197,7 @@ def test_what_comes_later_changes_no_forecast(costs: list[float], place: int, da
     assert learned(costs[:place]).predict({}) == learned(other[:place]).predict({})
 
 
-@pytest.mark.parametrize("kind", ["independent", "days", "drifting"])
+@pytest.mark.parametrize("kind", ["independent", "days", "drifting", "outliers"])
 def test_totals_hold_though_errors_go_together(kind: str) -> None:
     """Four in five totals lie within their interval, also where all jobs of a day are late together."""
     rng = np.random.default_rng(9)
@@ -208,13 +208,16 @@ def test_totals_hold_though_errors_go_together(kind: str) -> None:
         place = int(rng.integers(0, 8))
         drift[place] += rng.normal(0, 0.02)
         shared = {"days": day, "drifting": float(drift[place])}.get(kind, 0.0)
-        attempts.append(Attempt(f"k{place}", float((place + 1) * np.exp(shared + rng.normal(0, 0.25))), {}))
+        error = 0.25 * (min(rng.standard_t(2.5), 10) if kind == "outliers" else rng.normal())
+        attempts.append(Attempt(f"k{place}", float((place + 1) * np.exp(shared + error)), {}))
     found = backtest(attempts)
     assert found.batch_count == 24
     assert found.batch_coverage_ratio is not None
     assert 0.6 <= found.batch_coverage_ratio <= 1.0
     assert found.batch_error_ratio is not None
-    assert found.batch_error_ratio < {"independent": 0.03, "days": 0.2, "drifting": 0.08}[kind]
+    assert (
+        found.batch_error_ratio < {"independent": 0.03, "days": 0.2, "drifting": 0.08, "outliers": 0.1}[kind]
+    )
 
 
 @pytest.mark.parametrize("count", [3, 5, 10])
