@@ -141,6 +141,7 @@ class _Kinds:
         self._knowledge = knowledge
         self._worker_ids = worker_ids
         self._worker_count = worker_count
+        self._crews: dict[int, tuple[dict[str, float], float]] = {}
         self._known: list[Known] = []
         self.kinds: list[Kind] = []
 
@@ -156,12 +157,12 @@ class _Kinds:
         for cell, yardstick, (low, middle, high) in zip(known, yardsticks, ends.tolist(), strict=True):
             if math.isnan(middle):
                 continue
-            kind = (cell[0], yardstick)
+            kind, one = (cell[0], yardstick), self._knowledge.by_key[cell[0]]
             if kind not in kinds:
                 kinds[kind] = len(self.kinds)
-                self._known.append(self._knowledge.by_key[cell[0]])
-                self.kinds.append(self._kind(self._known[-1], low, middle, high))
-            found[cell] = (kinds[kind], middle * math.exp(self._usual(self._knowledge.by_key[cell[0]])))
+                self._known.append(one)
+                self.kinds.append(self._kind(one, low, middle, high))
+            found[cell] = (kinds[kind], middle * math.exp(self._crew(one)[1]))
         return found
 
     def why_none(self) -> str | None:
@@ -183,7 +184,7 @@ class _Kinds:
             down, up = math.log(middle / low) / NORMAL_P90, math.log(high / middle) / NORMAL_P90
         rho, samples = min(1.0, float(record["rho"][WALL, 1])), max(1.0, float(record["samples"][WALL]))
         variance = (down * down + up * up) / 2 * (rho + (1 - rho) / samples)
-        factors, usual = self._factors(known), self._usual(known)
+        factors, usual = self._crew(known)
         if known.factors and not factors:
             # Whoever does it is as fast as somebody so far, and stays so: the fewer they are, the less it averages out.
             spread = np.std(list(known.factors.values())) ** 2 / max(1, self._worker_count)
@@ -197,17 +198,18 @@ class _Kinds:
             factors={name: factor - usual for name, factor in factors.items()},
         )
 
-    def _factors(self, known: Known) -> dict[str, float]:
-        """ln of the factors of the workers that are there, by name."""
-        return {
-            name: known.factors[number]
-            for name, number in self._worker_ids.items()
-            if number in known.factors
-        }
-
-    def _usual(self, known: Known) -> float:
-        """ln of the usual worker's factor, which one without a name has; 0 where factors are not reckoned with."""
-        return float(np.mean(list(known.factors.values()))) if self._factors(known) else 0.0
+    def _crew(self, known: Known) -> tuple[dict[str, float], float]:
+        """ln of the factors of the workers that are there, by name, and of the usual worker's, which one without a name
+        has (0 where factors are not reckoned with)."""
+        if known.place not in self._crews:
+            factors = {
+                name: known.factors[number]
+                for name, number in self._worker_ids.items()
+                if number in known.factors
+            }
+            usual = float(np.mean(list(known.factors.values()))) if factors else 0.0
+            self._crews[known.place] = factors, usual
+        return self._crews[known.place]
 
     def _wall(self, cells: Sequence[Cell]) -> tuple[Array, list[int]]:
         """P10, P50 and P90 of wall times, (m, 3), and by which yardstick: on a worker of factor 1 where the factors of
@@ -217,7 +219,7 @@ class _Kinds:
         nothing = np.zeros((len(COSTS), len(BASES)))
         levels = outlook.levels(works_array(cells), nothing[:, 0], nothing)
         is_told = ~np.isnan(levels[:, WALL, 1:]).all(axis=(1, 2))
-        is_unequal = is_told & np.array([bool(self._factors(self._knowledge.by_key[key])) for key in keys])
+        is_unequal = is_told & np.array([bool(self._crew(self._knowledge.by_key[key])[0]) for key in keys])
         levels[is_unequal, :, 0] = math.nan
         levels[~is_unequal, :, 1:] = math.nan
         said = outlook.predict(levels)
