@@ -91,6 +91,11 @@ def backtest(
         trace = read_trace(file, columns, shuffled_by=seed if order == "random" else None)
         report.step("forecasting each attempt from those before it")
         found = replay(trace.attempts, report)
+    if not trace.is_in_order:
+        click.echo(
+            f"There is no column {time_}: attempts are taken as they stand in the file (--time names another column).",
+            err=True,
+        )
     if as_json:
         click.echo(json.dumps(asdict(found) | {"answered_ratio": found.answered_ratio}, indent=2))
     else:

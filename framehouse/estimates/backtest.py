@@ -27,12 +27,14 @@ _WEIGHT_OF_NEWEST = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One that succeeded: whose history it belongs to, what it cost, how much work it was, and who did it."""
+    """One that succeeded: whose history it belongs to, what it cost, how much work it was, who did it, and whether a
+    model had to be loaded."""
 
     key: str
     cost: float
     works: Mapping[str, float]
     worker: str | None = None
+    is_cold: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def backtest(attempts: Sequence[Attempt], report: Reporter = SILENT) -> Backtest
             told = (ours, *(baseline.predict(units) for baseline in baselines))
             for tally, said in zip(tallies.values(), told, strict=True):
                 tally.add(attempt.cost, said, has_interval=ours.high is not None)
-        forecaster.learn(Sample([attempt.cost], attempt.works, worker))
+        forecaster.learn(Sample([attempt.cost], attempt.works, worker, attempt.is_cold))
         for baseline in baselines:
             baseline.learn(attempt.cost / _units(attempt))
     report.advance(len(attempts), len(attempts), f"{len(attempts):,} attempts")

@@ -51,9 +51,11 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Attempts in their order, and how many rows were left out because they did not succeed or have no cost."""
+    """Attempts in their order (and whether that is the one asked for: a file without times keeps its own), and how many
+    rows were left out because they did not succeed or have no cost."""
 
     attempts: list[Attempt]
+    is_in_order: bool
     unsuccessful_count: int
     costless_count: int
 
@@ -73,6 +75,7 @@ def read_trace(path: Path, columns: Columns, shuffled_by: int | None = None) -> 
     ]
     is_default = columns.worker == "worker" and "worker" not in rows
     workers = [None] * len(keys) if columns.worker is None or is_default else rows.texts(columns.worker, None)
+    is_cold = rows.flags("is_cold") if "is_cold" in rows else [None] * len(keys)
     costs = rows.numbers(columns.cost)
     works = {
         name: rows.numbers(said)
@@ -86,9 +89,10 @@ def read_trace(path: Path, columns: Columns, shuffled_by: int | None = None) -> 
     )
     known = np.isfinite(costs) & (costs >= 0)
     order = np.flatnonzero(succeeded & known)
+    is_in_order = shuffled_by is not None or columns.order_by is None or columns.order_by in rows
     if shuffled_by is not None:
         order = np.random.default_rng(shuffled_by).permutation(order)
-    elif columns.order_by is not None and (columns.order_by in rows or columns.order_by != "finished_at"):
+    elif columns.order_by is not None and (is_in_order or columns.order_by != "finished_at"):
         times = rows.times(columns.order_by)
         order = order[np.argsort(times[order], kind="stable")]
     attempts = [
@@ -97,10 +101,11 @@ def read_trace(path: Path, columns: Columns, shuffled_by: int | None = None) -> 
             float(costs[index]),
             {name: float(found[index]) for name, found in works.items() if found[index] > 0},
             workers[index],
+            is_cold[index],
         )
         for index in order
     ]
-    return Trace(attempts, int((~succeeded).sum()), int((succeeded & ~known).sum()))
+    return Trace(attempts, is_in_order, int((~succeeded).sum()), int((succeeded & ~known).sum()))
 
 
 class _Rows:
@@ -118,6 +123,9 @@ class _Rows:
             missing if value is None or value == "" else str(value)
             for value in self._column(name).to_pylist()
         ]
+
+    def flags(self, name: str) -> list[bool | None]:
+        return [None if text is None else text.lower() in {"true", "1"} for text in self.texts(name, None)]
 
     def times(self, name: str) -> np.ndarray[Any, Any]:
         column = self._column(name)

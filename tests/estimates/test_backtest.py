@@ -101,6 +101,29 @@ def test_nested_fields_of_events_are_work(tmp_path: Path) -> None:
     assert found["scores"][0]["mdape_ratio"] < 0.1 < found["scores"][1]["mdape_ratio"]
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.ndjson", "a.parquet"])
+def test_cold_starts_are_apart(tmp_path: Path, rows: list[dict[str, Any]], name: str) -> None:
+    """That a model was loaded explains what those attempts cost; who is not told so has them among the others."""
+    rng = np.random.default_rng(3)
+    for row in rows:
+        row["is_cold"] = bool(rng.random() < 0.3)
+        row["wall_seconds"] += 200.0 * row["is_cold"]
+    told = figures(write(tmp_path / name, rows))["scores"][0]
+    silent = figures(write(tmp_path / name, [row | {"is_cold": None} for row in rows]))["scores"][0]
+    assert told["p90_loss"] < 0.8 * silent["p90_loss"]
+    attempts = read_trace(write(tmp_path / name, rows), Columns()).attempts
+    assert [attempt.is_cold for attempt in attempts] == [row["is_cold"] for row in rows]
+
+
+def test_a_file_without_times_keeps_its_order_and_that_is_told(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    path = write(tmp_path / "a.csv", [{k: v for k, v in row.items() if k != "finished_at"} for row in rows])
+    assert "There is no column finished_at" in asked(path).stderr
+    assert "finished_at" not in asked(path, "--order", "file").stderr
+    assert asked(path, "--time", "ended").exit_code == 1
+
+
 def test_what_failed_or_has_no_cost_is_left_out_and_told(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     rows[0]["outcome"] = "failed"
     rows[1]["wall_seconds"] = None
