@@ -100,7 +100,7 @@ class EstimateHistory(Wire):
 
 
 class StoredScene(Wire):
-    """A scene's prediction beside its actual, which is null until its jobs have finished."""
+    """A scene's prediction beside its actual so far: what its jobs that succeeded took together."""
 
     scene_key: str
     workflow: str
@@ -144,10 +144,12 @@ class StoredScene(Wire):
     vram_peak_mb_actual: float | None
     rss_peak_mb_actual: float | None
     finished_at: UtcTime | None
+    is_done: bool
+    """Whether as many segments were made as were estimated (or a job that succeeded does not say how many it made)."""
 
 
 class TotalScore(Wire):
-    """A total's prediction beside its actual, which is null until every estimated scene has succeeded."""
+    """A total's prediction beside its actual, which is null until every estimated scene is done."""
 
     mean: float | None
     p10: float | None

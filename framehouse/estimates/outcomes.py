@@ -90,7 +90,7 @@ class History:
 class TotalScore:
     """A total's prediction beside its actual, in the unit that its name says; whether the actual lay within P10-P90.
 
-    What is unknown is None: the actual until every estimated scene has succeeded.
+    What is unknown is None: the actual until every estimated scene is done.
     """
 
     mean: float | None

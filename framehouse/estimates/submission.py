@@ -21,7 +21,7 @@ _LOCK = "budgets.lock_submissions"
 
 @dataclass(frozen=True, slots=True)
 class Commitment:
-    """A submitted estimate. It is open until it is released, or found to have succeeded in each of its scenes
+    """A submitted estimate. It is open until it is released, or all of its scenes are found to be done
     (`finished_at`)."""
 
     estimate_id: UUID
@@ -133,7 +133,7 @@ def crossings(
 
 
 def _asked(session: Session, estimate_id: UUID, stored: Mapping[str, Any]) -> dict[Quantity, Asked]:
-    """What an estimate predicts of its scenes that have not succeeded yet."""
+    """What an estimate predicts of what has not been made yet of its scenes."""
     row = session.row("budgets.asked", {"id": estimate_id})
     assert row is not None
     found: dict[Quantity, Asked] = {}
@@ -141,7 +141,7 @@ def _asked(session: Session, estimate_id: UUID, stored: Mapping[str, Any]) -> di
         mean, unknown = predicted(row, quantity)
         # A total's P90 is not the sum of its scenes': it is of the whole batch, and is known for that alone.
         total = (stored["totals"] or {}).get(quantity) or {}
-        p90 = total.get("p90") if row["scene_count"] == stored["total_scenes"] else None
+        p90 = total.get("p90") if row["whole_scenes"] == stored["total_scenes"] else None
         is_unknown = unknown == row["scene_count"] > 0
         found[quantity] = Asked(None if is_unknown else mean, p90, unknown)
     return found
@@ -204,9 +204,10 @@ def _warnings(standing: Iterable[BudgetState]) -> tuple[str, ...]:
 
 
 def _taken(known: Commitment, project: str | None) -> SubmittedError:
-    whose = "no project" if known.project is None else f"the project {known.project!r}"
-    message = f"the estimate {known.estimate_id} is submitted for {whose} already"
-    found = Problem("project", f"{project!r} is another one", f"{known.project!r}, or nothing")
+    whose = "without a project" if known.project is None else f"for the project {known.project!r}"
+    message = f"the estimate {known.estimate_id} is submitted already, {whose}"
+    expected = "nothing" if known.project is None else f"{known.project!r}, or nothing"
+    found = Problem("project", f"{project!r} is another one", expected)
     return SubmittedError(
         message, [found], hint="withdraw that submission first, to submit it for another project"
     )

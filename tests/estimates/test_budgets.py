@@ -302,6 +302,22 @@ def test_a_commitment_shrinks_as_its_scenes_succeed(warehouse: Warehouse) -> Non
     assert (again.is_new, again.commitment.finished_at is not None) == (False, True)
 
 
+def test_a_commitment_shrinks_by_the_segments_that_are_made(warehouse: Warehouse, database_url: str) -> None:
+    film, estimate_id = allow(warehouse, 100.0), estimated(warehouse, 40.0)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update ops.estimate_scenes set segments_needed = 4")
+    carried = {"estimate_id": str(estimate_id), "scene_key": "scene-1"}
+    store(warehouse, [used(12.0, segment_count=1, **carried)])
+    [told] = submit(warehouse, estimate_id).budgets
+    assert (told.spent, told.asked, told.p90_total) == (12.0, 30.0, None), "the P90 is of the whole"
+    store(warehouse, [used(11.0, segment_count=2, **carried)])
+    assert (stands(warehouse, film).spent, stands(warehouse, film).committed) == (23.0, 10.0)
+    assert submit(warehouse, estimate_id).commitment.finished_at is None
+    store(warehouse, [used(5.0, segment_count=2, **carried)])
+    assert (stands(warehouse, film).spent, stands(warehouse, film).committed) == (28.0, 0.0)
+    assert submit(warehouse, estimate_id).commitment.finished_at is not None
+
+
 def test_asked_by_its_mean_and_told_of_its_p90(warehouse: Warehouse) -> None:
     allow(warehouse, 100.0)
     store(warehouse, [used(50.0)])
@@ -362,7 +378,7 @@ def test_submitting_again_changes_nothing_and_a_release_gives_back(warehouse: Wa
 def test_one_that_is_submitted_cannot_be_for_another_project(warehouse: Warehouse) -> None:
     film, estimate_id = allow(warehouse, 100.0), estimated(warehouse, 60.0)
     submit(warehouse, estimate_id)
-    with pytest.raises(SubmittedError, match="is submitted for the project 'film' already") as refused:
+    with pytest.raises(SubmittedError, match="is submitted already, for the project 'film'") as refused:
         submit(warehouse, estimate_id, "series")
     assert [problem.path for problem in refused.value.problems] == ["project"]
     assert stands(warehouse, film).committed == 60.0

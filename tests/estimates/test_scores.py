@@ -115,6 +115,28 @@ def test_totals_are_scored_once_every_estimated_scene_is_done(warehouse: Warehou
     ]
 
 
+def test_a_scene_of_several_jobs_is_scored_when_all_its_segments_are_made(warehouse: Warehouse) -> None:
+    learn(warehouse)
+    answer = estimated(warehouse, 1)
+    for made in range(1, 6):
+        store(warehouse, [done(answer, 1, segments=1, job_id=f"part-{made}")])
+        [scene] = stored(warehouse, id_of(answer)).scenes
+        assert scene["gpu_seconds_actual"] == pytest.approx(2.0 * made)
+        assert scene["is_done"] is (made == 5)
+        assert len(history(warehouse).scores) == (made == 5)
+        assert (stored(warehouse, id_of(answer)).totals["gpu_hours"].actual is None) is (made < 5)
+    [score] = history(warehouse).scores
+    assert score.gpu_bias_ratio == pytest.approx(0.0, abs=0.01)
+
+
+def test_a_job_that_does_not_say_what_it_made_made_all(warehouse: Warehouse) -> None:
+    learn(warehouse)
+    answer = estimated(warehouse, 1)
+    store(warehouse, [done(answer, 1, segment_count=None)])
+    [scene] = stored(warehouse, id_of(answer)).scenes
+    assert scene["is_done"] is True
+
+
 def test_totals_that_lack_a_part_are_unknown(warehouse: Warehouse) -> None:
     learn(warehouse)
     answer = estimated(warehouse, 2)

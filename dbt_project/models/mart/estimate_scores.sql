@@ -1,4 +1,4 @@
--- Predicted beside actual for every stored scene estimate whose jobs have succeeded.
+-- Predicted beside actual for every stored scene estimate of which jobs have succeeded: all of it where it is done.
 select
     estimates.id as estimate_id,
     scenes.scene_key,
@@ -38,8 +38,11 @@ select
     scenes.rss_peak_mb_p10,
     scenes.rss_peak_mb_p50,
     scenes.rss_peak_mb_p90,
-    outcomes.rss_peak_mb as rss_peak_mb_actual
+    outcomes.rss_peak_mb as rss_peak_mb_actual,
+    progress.left_ratio = 0 as is_done
 from {{ source('ops', 'estimate_outcomes') }} as outcomes
 join {{ source('ops', 'estimates') }} as estimates on estimates.id = outcomes.estimate_id
 join {{ source('ops', 'estimate_scenes') }} as scenes
     on scenes.estimate_id = outcomes.estimate_id and scenes.scene_key = outcomes.scene_key
+join {{ source('ops', 'estimate_progress') }} as progress
+    on progress.estimate_id = outcomes.estimate_id and progress.scene_key = outcomes.scene_key

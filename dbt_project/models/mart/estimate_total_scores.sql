@@ -1,4 +1,4 @@
--- Predicted beside actual for the totals of every stored estimate whose estimated scenes have all succeeded.
+-- Predicted beside actual for the totals of every stored estimate whose estimated scenes are all done.
 with done as (
     select
         estimate_id,
@@ -10,7 +10,7 @@ with done as (
         case when count(disk_mb_actual) = count(*) then sum(disk_mb_actual) / 1024 end as disk_gb,
         case when count(energy_joules_actual) = count(*) then sum(energy_joules_actual) / 3.6e6 end as energy_kwh
     from {{ ref('estimate_scores') }}
-    where wall_seconds_mean is not null
+    where is_done and wall_seconds_mean is not null
     group by estimate_id
 )
 select

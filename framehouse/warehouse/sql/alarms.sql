@@ -18,32 +18,33 @@ limit %(limit)s;
 delete from ops.touched_scores where id = any(%s);
 
 -- name: scenes
--- The newest scored scenes of one workflow and tier, the oldest first. A scene of which fewer segments were made than
--- were predicted is not done, or became another one.
-select
-    newest.estimate_id, newest.finished_at,
-    scenes.gpu_seconds_mean, scenes.gpu_seconds_p10, scenes.gpu_seconds_p50, scenes.gpu_seconds_p90,
-    newest.gpu_seconds as gpu_seconds_actual,
-    scenes.wall_seconds_mean, scenes.wall_seconds_p10, scenes.wall_seconds_p50, scenes.wall_seconds_p90,
-    newest.wall_seconds as wall_seconds_actual,
-    scenes.disk_mb_mean, scenes.disk_mb_p10, scenes.disk_mb_p50, scenes.disk_mb_p90,
-    newest.output_mb as disk_mb_actual,
-    scenes.energy_joules_mean, scenes.energy_joules_p10, scenes.energy_joules_p50, scenes.energy_joules_p90,
-    newest.energy_joules as energy_joules_actual,
-    scenes.vram_peak_mb_mean, scenes.vram_peak_mb_p10, scenes.vram_peak_mb_p50, scenes.vram_peak_mb_p90,
-    newest.vram_peak_mb as vram_peak_mb_actual,
-    scenes.rss_peak_mb_mean, scenes.rss_peak_mb_p10, scenes.rss_peak_mb_p50, scenes.rss_peak_mb_p90,
-    newest.rss_peak_mb as rss_peak_mb_actual
+-- The newest scored scenes of one workflow and tier, the oldest first: those that are done and had an interval.
+select *
 from (
-    select * from ops.estimate_outcomes
-    where workflow = %(workflow)s and tier is not distinct from %(tier)s
-    order by finished_at desc
+    select
+        outcomes.estimate_id, outcomes.scene_key, outcomes.finished_at,
+        scenes.gpu_seconds_mean, scenes.gpu_seconds_p10, scenes.gpu_seconds_p50, scenes.gpu_seconds_p90,
+        outcomes.gpu_seconds as gpu_seconds_actual,
+        scenes.wall_seconds_mean, scenes.wall_seconds_p10, scenes.wall_seconds_p50, scenes.wall_seconds_p90,
+        outcomes.wall_seconds as wall_seconds_actual,
+        scenes.disk_mb_mean, scenes.disk_mb_p10, scenes.disk_mb_p50, scenes.disk_mb_p90,
+        outcomes.output_mb as disk_mb_actual,
+        scenes.energy_joules_mean, scenes.energy_joules_p10, scenes.energy_joules_p50, scenes.energy_joules_p90,
+        outcomes.energy_joules as energy_joules_actual,
+        scenes.vram_peak_mb_mean, scenes.vram_peak_mb_p10, scenes.vram_peak_mb_p50, scenes.vram_peak_mb_p90,
+        outcomes.vram_peak_mb as vram_peak_mb_actual,
+        scenes.rss_peak_mb_mean, scenes.rss_peak_mb_p10, scenes.rss_peak_mb_p50, scenes.rss_peak_mb_p90,
+        outcomes.rss_peak_mb as rss_peak_mb_actual
+    from ops.estimate_outcomes as outcomes
+    join ops.estimate_scenes as scenes
+        on scenes.estimate_id = outcomes.estimate_id and scenes.scene_key = outcomes.scene_key
+    join ops.estimate_progress as progress
+        on progress.estimate_id = outcomes.estimate_id and progress.scene_key = outcomes.scene_key
+    where outcomes.workflow = %(workflow)s and outcomes.tier is not distinct from %(tier)s
+        and scenes.wall_seconds_p10 is not null and progress.left_ratio = 0
+    order by outcomes.finished_at desc
     limit %(limit)s) as newest
-join ops.estimate_scenes as scenes
-    on scenes.estimate_id = newest.estimate_id and scenes.scene_key = newest.scene_key
-where scenes.wall_seconds_p10 is not null
-    and (newest.segment_count is null or newest.segment_count >= scenes.segments_needed)
-order by newest.finished_at, newest.estimate_id, newest.scene_key;
+order by finished_at, estimate_id, scene_key;
 
 -- name: latest
 -- Of one workflow and tier each alarm that is open, and where none is the one that was closed last.

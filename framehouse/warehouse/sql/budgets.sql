@@ -51,38 +51,38 @@ lock table ops.commitments, studio.budgets in share row exclusive mode;
 update ops.commitments as commitments
 set finished_at = now()
 where released_at is null and finished_at is null and not exists (
-    select from ops.estimate_scenes as scenes
-    where scenes.estimate_id = commitments.estimate_id and not exists (
-        select from ops.estimate_outcomes as outcomes
-        where outcomes.estimate_id = scenes.estimate_id and outcomes.scene_key = scenes.scene_key));
+    select from ops.estimate_progress as progress
+    where progress.estimate_id = commitments.estimate_id and progress.left_ratio > 0);
 
 -- name: committed
--- What is predicted of scenes that were submitted and have not succeeded yet, and how many of them have no prediction.
+-- What is predicted of that part of submitted scenes that has not been made yet, and how many have no prediction.
 select
     count(*) as scene_count,
-    coalesce(sum(scenes.gpu_seconds_mean), 0) as gpu_seconds, count(scenes.gpu_seconds_mean) as gpu_seconds_count,
-    coalesce(sum(scenes.cost_mean), 0) as cost, count(scenes.cost_mean) as cost_count,
-    coalesce(sum(scenes.disk_mb_mean), 0) as disk_mb, count(scenes.disk_mb_mean) as disk_mb_count
+    coalesce(sum(scenes.gpu_seconds_mean * left_ratio), 0) as gpu_seconds,
+    count(scenes.gpu_seconds_mean) as gpu_seconds_count,
+    coalesce(sum(scenes.cost_mean * left_ratio), 0) as cost, count(scenes.cost_mean) as cost_count,
+    coalesce(sum(scenes.disk_mb_mean * left_ratio), 0) as disk_mb, count(scenes.disk_mb_mean) as disk_mb_count
 from ops.commitments as commitments
 join ops.estimate_scenes as scenes on scenes.estimate_id = commitments.estimate_id
+join ops.estimate_progress as progress
+    on progress.estimate_id = scenes.estimate_id and progress.scene_key = scenes.scene_key
 where commitments.released_at is null and commitments.finished_at is null
     and (%(project)s::text is null or commitments.project = %(project)s)
-    and not exists (
-        select from ops.estimate_outcomes as outcomes
-        where outcomes.estimate_id = scenes.estimate_id and outcomes.scene_key = scenes.scene_key);
+    and left_ratio > 0;
 
 -- name: asked
--- The same of one estimate that is about to be submitted.
+-- The same of one estimate that is about to be submitted, and how many of its scenes nobody has begun.
 select
     count(*) as scene_count,
-    coalesce(sum(scenes.gpu_seconds_mean), 0) as gpu_seconds, count(scenes.gpu_seconds_mean) as gpu_seconds_count,
-    coalesce(sum(scenes.cost_mean), 0) as cost, count(scenes.cost_mean) as cost_count,
-    coalesce(sum(scenes.disk_mb_mean), 0) as disk_mb, count(scenes.disk_mb_mean) as disk_mb_count
+    count(*) filter (where left_ratio = 1) as whole_scenes,
+    coalesce(sum(scenes.gpu_seconds_mean * left_ratio), 0) as gpu_seconds,
+    count(scenes.gpu_seconds_mean) as gpu_seconds_count,
+    coalesce(sum(scenes.cost_mean * left_ratio), 0) as cost, count(scenes.cost_mean) as cost_count,
+    coalesce(sum(scenes.disk_mb_mean * left_ratio), 0) as disk_mb, count(scenes.disk_mb_mean) as disk_mb_count
 from ops.estimate_scenes as scenes
-where scenes.estimate_id = %(id)s
-    and not exists (
-        select from ops.estimate_outcomes as outcomes
-        where outcomes.estimate_id = scenes.estimate_id and outcomes.scene_key = scenes.scene_key);
+join ops.estimate_progress as progress
+    on progress.estimate_id = scenes.estimate_id and progress.scene_key = scenes.scene_key
+where scenes.estimate_id = %(id)s and left_ratio > 0;
 
 -- name: estimate
 select project, total_scenes, answer -> 'totals' as totals from ops.estimates where id = %(id)s;

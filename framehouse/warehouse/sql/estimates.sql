@@ -39,8 +39,11 @@ select
     scenes.cost_mean, scenes.cost_p10, scenes.cost_p50, scenes.cost_p90,
     outcomes.attempt_count, outcomes.gpu_seconds as gpu_seconds_actual, outcomes.wall_seconds as wall_seconds_actual,
     outcomes.output_mb as disk_mb_actual, outcomes.energy_joules as energy_joules_actual,
-    outcomes.vram_peak_mb as vram_peak_mb_actual, outcomes.rss_peak_mb as rss_peak_mb_actual, outcomes.finished_at
+    outcomes.vram_peak_mb as vram_peak_mb_actual, outcomes.rss_peak_mb as rss_peak_mb_actual, outcomes.finished_at,
+    progress.left_ratio = 0 as is_done
 from ops.estimate_scenes as scenes
+join ops.estimate_progress as progress
+    on progress.estimate_id = scenes.estimate_id and progress.scene_key = scenes.scene_key
 left join ops.estimate_outcomes as outcomes
     on outcomes.estimate_id = scenes.estimate_id and outcomes.scene_key = scenes.scene_key
 where scenes.estimate_id = %(id)s
@@ -53,7 +56,8 @@ order by workflow, tier nulls first;
 
 -- name: scores
 -- Bias: how far the sum of predictions is above the sum of actuals. MdAPE: median absolute error of the median's
--- prediction. Coverage: how often the actual lay within P10-P90, among those that had an interval.
+-- prediction. Coverage: how often the actual lay within P10-P90, among those that had an interval. Of scenes that are
+-- done: a part is no actual of the whole.
 select
     workflow,
     tier,
@@ -102,7 +106,7 @@ select
         filter (where rss_peak_mb_p10 is not null and rss_peak_mb_actual is not null)::double precision
         as rss_coverage_ratio
 from mart.estimate_scores
-where wall_seconds_mean is not null
+where is_done and wall_seconds_mean is not null
   and (%(workflow)s::text is null or workflow = %(workflow)s)
   and finished_at >= %(start)s and finished_at < %(end)s
 group by workflow, tier, date_trunc(%(grain)s, finished_at, %(zone)s)
