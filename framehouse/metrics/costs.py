@@ -24,6 +24,7 @@ _PARTS = (
     "wasted_gpu_seconds_sum",
     "attempt_count",
     "gpu_used_count",
+    "gpu_untimed_count",
     "gpu_seconds_count",
     "wasted_gpu_seconds_count",
 )
@@ -43,11 +44,11 @@ class _Spent:
     unpriced_count: float = 0
 
     def add(self, model: Value, values: Mapping[str, Value], rate: Rate | None) -> None:
-        useful, wasted, attempts, used, *known = (number(values[part]) or 0.0 for part in _PARTS)
+        useful, wasted, attempts, used, untimed, *known = (number(values[part]) or 0.0 for part in _PARTS)
         self.seconds += useful + wasted
         self.known_count += sum(known)
-        # Who names no GPU and no GPU time had none; who names one and no time leaves the cost unknown.
-        self.unknown_count += attempts - sum(known) if model is not None else 0
+        # Who tells of no GPU and no GPU time had none; who had one and tells no time leaves the cost unknown.
+        self.unknown_count += untimed if model is None else attempts - sum(known)
         if rate is None:
             self.unpriced_count += used
         else:

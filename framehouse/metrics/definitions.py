@@ -171,7 +171,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "gpu_cost_unknown_count",
-        "Attempts that took GPU time without a rate, or that name a GPU and no time.",
+        "Attempts that took GPU time without a rate, or that had a GPU and do not say for how long.",
         is_priced=True, better=Better.LOWER,
     ),
     Metric("priced_gpu_ratio", "GPU time that has a rate among all GPU time.", is_priced=True, better=Better.HIGHER),

@@ -222,6 +222,7 @@ COUNTS: tuple[Part, ...] = (
     Part("canceled_count", "count(*) filter (where outcome = 'canceled')", Merge.COUNT),
     Part("cold_count", f"count(*) filter (where {COLD})", Merge.COUNT),
     Part("gpu_used_count", "count(*) filter (where gpu_seconds > 0)", Merge.COUNT),
+    Part("gpu_untimed_count", "count(*) filter (where gpu_seconds is null and gpu_count > 0)", Merge.COUNT),
     NEWEST,
 )
 
@@ -262,7 +263,7 @@ HEARTBEAT_PARTS: tuple[Part, ...] = (
 GPU_TIME_PARTS: tuple[Part, ...] = tuple(
     part
     for part in TOTAL_PARTS
-    if part.name in {"attempt_count", "gpu_used_count", "newest_recorded_at"}
+    if part.name in {"attempt_count", "gpu_used_count", "gpu_untimed_count", "newest_recorded_at"}
     or part.name.removeprefix("wasted_") in {"gpu_seconds_count", "gpu_seconds_sum"}
 )
 

@@ -98,6 +98,14 @@ def test_gpu_time_that_nobody_told_leaves_the_cost_unknown(studio: Warehouse) ->
     assert count == {"gpu_time_unknown_count": 2}
 
 
+def test_gpus_of_an_unknown_model_and_time_leave_the_cost_unknown(studio: Warehouse) -> None:
+    set_rate(studio, rate("L40S", 2.0))
+    store(studio, [held(1, 0), event(finished_at=DAY.isoformat(), gpu_count=2)])
+    assert row(studio)["gpu_cost"] is None
+    [told] = metrics.read(studio, ["priced_gpu_cost", "gpu_cost_unknown_count"], window=WEEK)
+    assert told == {"priced_gpu_cost": 2.0, "gpu_cost_unknown_count": 1}
+
+
 def test_what_is_known_of_a_cost_is_told_beside_what_is_not(studio: Warehouse) -> None:
     def known(**asked: Any) -> tuple[Any, Any]:
         names = ["priced_gpu_cost", "gpu_cost_unknown_count"]

@@ -14,6 +14,7 @@ select
     count(*) filter (where outcome = 'canceled') as canceled_count,
     count(*) filter (where outcome = 'succeeded' and is_cold) as cold_count,
     count(*) filter (where gpu_seconds > 0) as gpu_used_count,
+    count(*) filter (where gpu_seconds is null and gpu_count > 0) as gpu_untimed_count,
     max(recorded_at) as newest_recorded_at,
     count(wall_seconds) filter (where outcome = 'succeeded') as wall_seconds_count,
     sum(wall_seconds) filter (where outcome = 'succeeded') as wall_seconds_sum,

@@ -12,6 +12,7 @@ select
     cast(sum(canceled_count) as bigint) as canceled_count,
     cast(sum(cold_count) as bigint) as cold_count,
     cast(sum(gpu_used_count) as bigint) as gpu_used_count,
+    cast(sum(gpu_untimed_count) as bigint) as gpu_untimed_count,
     max(newest_recorded_at) as newest_recorded_at,
     cast(sum(wall_seconds_count) as bigint) as wall_seconds_count,
     sum(wall_seconds_sum) as wall_seconds_sum,

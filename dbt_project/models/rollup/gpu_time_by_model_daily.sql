@@ -8,6 +8,7 @@ select
     host_gpu_model,
     cast(sum(attempt_count) as bigint) as attempt_count,
     cast(sum(gpu_used_count) as bigint) as gpu_used_count,
+    cast(sum(gpu_untimed_count) as bigint) as gpu_untimed_count,
     max(newest_recorded_at) as newest_recorded_at,
     cast(sum(gpu_seconds_count) as bigint) as gpu_seconds_count,
     sum(gpu_seconds_sum) as gpu_seconds_sum,

@@ -8,6 +8,7 @@ select
     host_gpu_model,
     count(*) as attempt_count,
     count(*) filter (where gpu_seconds > 0) as gpu_used_count,
+    count(*) filter (where gpu_seconds is null and gpu_count > 0) as gpu_untimed_count,
     max(recorded_at) as newest_recorded_at,
     count(gpu_seconds) filter (where outcome = 'succeeded') as gpu_seconds_count,
     sum(gpu_seconds) filter (where outcome = 'succeeded') as gpu_seconds_sum,
