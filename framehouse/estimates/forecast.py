@@ -39,7 +39,7 @@ from framehouse.estimates.memory import (
     sample_layout,
 )
 from framehouse.estimates.outlook import INTERVAL_FROM, Outlook, Predicted, cold_parts
-from framehouse.estimates.totals import Blocks
+from framehouse.estimates.totals import FURTHEST_STRETCH, SAME, Blocks
 
 Known = npt.NDArray[np.bool_]
 
@@ -51,9 +51,6 @@ _FORGET_LOSS, _FORGET_SHARED = 0.99, 0.999
 _STRETCH_RATE, _OWN_STRETCH_RATE = 0.01, 0.01
 _LEAST_REACH = 1e-4
 _FURTHEST = 5.0
-#: ln of the most that an interval is stretched or drawn together, by all histories and by its own; and how near to the
-#: median a cost is the same.
-_FURTHEST_STRETCH, _SAME = 1.5, 1e-6
 _COLD_HALF_LIFE = 16.0
 #: A cold start that takes less than this share of the median more is none to speak of.
 _LEAST_EXTRA = 0.01
@@ -194,15 +191,13 @@ class Forecaster:
         low, high = said.p10[0], said.p90[0]
         missed = np.stack([costs < low, costs > high], axis=1) - SHARES[0]
         # A cost that is the same each time lies within however narrow an interval, and says nothing of it.
-        is_same = np.abs(costs - said.p50[0]) <= _SAME * costs
+        is_same = np.abs(costs - said.p50[0]) <= SAME * costs
         missed[~is_foreseen | np.isnan(low) | is_same] = 0.0
         buckets = _bucket(outlook.record["counts"])
         place = np.arange(len(costs)), buckets, kind
         shared, own = self._shared.record["stretch"], self.judgement["stretch"]
-        shared[place] = np.clip(shared[place] + _STRETCH_RATE * missed, -_FURTHEST_STRETCH, _FURTHEST_STRETCH)
-        own[:, kind] = np.clip(
-            own[:, kind] + _OWN_STRETCH_RATE * missed, -_FURTHEST_STRETCH, _FURTHEST_STRETCH
-        )
+        shared[place] = np.clip(shared[place] + _STRETCH_RATE * missed, -FURTHEST_STRETCH, FURTHEST_STRETCH)
+        own[:, kind] = np.clip(own[:, kind] + _OWN_STRETCH_RATE * missed, -FURTHEST_STRETCH, FURTHEST_STRETCH)
 
     def _score(
         self, table: Table, levels: Array, ln_costs: Array, ln_middle: Array, is_foreseen: Known
@@ -321,10 +316,16 @@ class Forecaster:
         return found
 
     def _sd(self) -> Array:
-        """How far a job is from its mean in proportion to it, leaning on how far it is everywhere: (C,)."""
+        """How far a job is from its mean in proportion to it, leaning on how far it is everywhere: (C,).
+
+        In logarithms, in which many samples are all that counts, however much less than usual they scatter.
+        """
         own, shared = self.judgement["scatter"], self._shared.record["scatter"]
-        usual = shared[:, 1] / shared[:, 0]
-        found: Array = np.sqrt((own[:, 1] + SPREAD_PRIOR * usual) / (own[:, 0] + SPREAD_PRIOR))
+        seen = np.maximum(own[:, 1] / np.maximum(own[:, 0], 1e-9), SAME * SAME)
+        usual = np.log(shared[:, 1] / shared[:, 0])
+        found: Array = np.exp(
+            (own[:, 0] * np.log(seen) + SPREAD_PRIOR * usual) / (own[:, 0] + SPREAD_PRIOR) / 2
+        )
         return found
 
     def _add_cold_starts(self, outlook: Outlook) -> None:

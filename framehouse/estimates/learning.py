@@ -27,7 +27,7 @@ from framehouse.warehouse.pool import Json
 COSTS = ("wall_seconds", "gpu_seconds", "output_mb", "energy_joules", "vram_peak_mb", "rss_peak_mb")
 WALL, GPU = COSTS.index("wall_seconds"), COSTS.index("gpu_seconds")
 #: Of the layouts and of what they mean; forecasts of another version are learnt anew from raw.
-VERSION = 5
+VERSION = 6
 _KEYS_A_ROUND = 32
 _EFFECT = np.dtype([("worker", "i4"), ("effect", "f8", (len(COSTS), 2))])
 FACTOR = np.dtype([("worker", "i4"), ("ln_factor", "f8")])

@@ -36,6 +36,8 @@ _COMMON_PRIOR = 10.0
 #: One run tells at most this much of rho, that no outlier decides.
 _MOST = 4.0
 _STRETCH_RATE = 0.05
+#: ln of the most that an interval is stretched or drawn together; and how near to what is expected a cost is the same.
+FURTHEST_STRETCH, SAME = 1.5, 1e-6
 _FURTHEST = 5.0
 #: Whose jobs a run is of.
 KINDS = ("one history", "several")
@@ -44,8 +46,8 @@ _SUMS = 5
 
 def _runs_layout(costs: int) -> list[tuple[str, str, tuple[int, ...]]]:
     """What one history contributes to runs that are under way: sums of what its jobs cost and were predicted to, and of
-    the latter's squares; by what they were predicted (basis, ln of the mean above the yardstick, line) and how well
-    that was known (samples, sd, rho by horizon)."""
+    the latter's squares; by what they were predicted (basis, ln of the mean above the yardstick, line, and what cold
+    starts add) and how well that was known (samples, sd, rho by horizon)."""
     each = (costs, _HORIZONS)
     return [
         ("actual", "f8", each),
@@ -54,6 +56,7 @@ def _runs_layout(costs: int) -> list[tuple[str, str, tuple[int, ...]]]:
         ("basis", "i8", each),
         ("ln_mean", "f8", each),
         ("line", "f8", (*each, 2)),
+        ("cold", "f8", each),
         ("samples", "f8", each),
         ("sd", "f8", each),
         ("rho", "f8", (*each, _HORIZONS)),
@@ -83,7 +86,7 @@ def shared_blocks_layout(costs: int) -> np.dtype[np.void]:
             ("common", "f8", (costs, 2)),
             ("stretch", "f8", (costs, len(KINDS), _HORIZONS, 2)),
             ("last_error", "f8", (costs,)),
-            ("last_history", "i8"),
+            ("last_history", "i8", (costs,)),
             ("number", "i8", (_HORIZONS,)),
             ("jobs", "i8", (_HORIZONS,)),
             ("actual", "f8", each),
@@ -136,20 +139,23 @@ class Blocks:
         record, shared = self._record, self._shared
         own = record["own"]
         own["jobs"][horizon] = 0
-        actual, predicted, squares, sd, samples = (
-            own[name][:, horizon] for name in ("actual", "predicted", "squares", "sd", "samples")
-        )
-        known = (actual > 0) & (predicted > 0) & (sd > 0)
+        known = (own["actual"] > 0) & (own["predicted"] > 0) & (own["sd"] > 0)
+        known = known[:, horizon]
         if not known.any():
             return
-        ratio = actual[known] / predicted[known]
-        error = np.minimum(ratio - 1, _FURTHEST) / sd[known]
-        alone = squares[known] / predicted[known] ** 2 + 1 / samples[known]
+        actual, predicted, squares, sd, samples = (
+            own[name][known, horizon] for name in ("actual", "predicted", "squares", "sd", "samples")
+        )
+        ratio = actual / predicted
+        error = np.minimum(ratio - 1, _FURTHEST) / sd
+        alone = squares / predicted**2 + 1 / samples
         rho = np.clip((error * error - alone) / np.maximum(1 - alone, 0.1), -_MOST, _MOST)
-        usual = self.rho()[known, horizon]
-        spread = sd[known] * np.sqrt(usual + np.maximum(1 - usual, 0) * alone)
-        stretch = shared["stretch"][:, 0, horizon]
-        stretch[known] += _STRETCH_RATE * _missed(ratio, spread, stretch[known])
+        spread = np.sqrt(self._sums(own)[known, horizon, 1]) / predicted
+        _stretch(
+            shared["stretch"][:, 0, horizon],
+            known,
+            _missed(ratio, spread, shared["stretch"][known, 0, horizon]),
+        )
         added = np.stack([np.ones_like(rho), rho], axis=1)
         record["rho"][known, horizon] = record["rho"][known, horizon] * _FORGET_RUN + added
         shared["rho"][known, horizon] = shared["rho"][known, horizon] * _FORGET_SHARED_RUN + added
@@ -170,17 +176,18 @@ class Blocks:
         ratio = actual[known] / sums[known, 0]
         one, several = (shared["stretch"][:, kind, horizon] for kind in range(len(KINDS)))
         missed = _missed(ratio, spread[known], (1 - mix) * one[known] + mix * several[known])
-        several[known] += _STRETCH_RATE * mix * missed
+        _stretch(several, known, mix * missed)
 
     def _compare(self, known: npt.NDArray[np.bool_], error: Array) -> None:
         """The covariance with the run of another history that ended before this one, in units of both deviations."""
         shared = self._shared
-        if shared["last_history"] not in (0, self._history):
-            product = np.clip(error * shared["last_error"][known], -_MOST, _MOST)
-            added = np.stack([np.ones_like(product), product], axis=1)
-            shared["common"][known] = shared["common"][known] * _FORGET_SHARED_RUN + added
-        shared["last_error"][known] = error
-        shared["last_history"] = self._history
+        last = shared["last_history"][known]
+        is_other = (last != 0) & (last != self._history)
+        product = np.clip(error * shared["last_error"][known], -_MOST, _MOST)
+        added = np.stack([np.ones_like(product), product], axis=1)[is_other]
+        others = np.flatnonzero(known)[is_other]
+        shared["common"][others] = shared["common"][others] * _FORGET_SHARED_RUN + added
+        shared["last_error"][known], shared["last_history"][known] = error, self._history
 
 
 def _begin(runs: np.void, horizon: int, outlook: Outlook) -> None:
@@ -190,6 +197,7 @@ def _begin(runs: np.void, horizon: int, outlook: Outlook) -> None:
     runs["basis"][:, horizon] = basis
     runs["ln_mean"][:, horizon] = said["quantiles"][np.arange(len(basis)), 0, basis, MEAN]
     runs["line"][:, horizon] = said["lines"][:, 0]
+    runs["cold"][:, horizon] = said["cold_ratio"] * said["cold_extra"]
     for name in ("samples", "sd", "rho"):
         runs[name][:, horizon] = said[name]
     for sums in ("actual", "predicted", "squares"):
@@ -202,7 +210,7 @@ def _add(runs: np.void, ln_works: Array, costs: Array) -> None:
     is_line = runs["basis"] == len(BASES) - 1
     if is_line.any():
         yard[is_line] = ln_line(runs["line"][is_line], ln_works[SEGMENTS])
-    predicted = np.exp(runs["ln_mean"] + yard)
+    predicted = np.exp(runs["ln_mean"] + yard) + runs["cold"]
     actual = np.broadcast_to(costs[:, None], predicted.shape)
     is_known = ~np.isnan(predicted + actual)
     runs["actual"][is_known] += actual[is_known]
@@ -315,10 +323,20 @@ def _at_size(jobs: Array, by_horizon: Array) -> Array:
 
 
 def _missed(ratio: Array, spread: Array, stretch: Array) -> Array:
-    """Whether each of these relative totals lay below and above its interval, minus how often each should: (n, 2)."""
+    """Whether each of these relative totals lay below and above its interval, minus how often each should: (n, 2).
+
+    Costs that are the same each time lie within however narrow an interval, and say nothing of it.
+    """
     low, _, high = _ends(spread, stretch)
     found: Array = np.stack([ratio < low, ratio > high], axis=-1).astype(np.float64) - SHARES[0]
+    found[np.abs(ratio - 1) <= SAME] = 0.0
     return found
+
+
+def _stretch(stretch: Array, known: npt.NDArray[np.bool_], missed: Array) -> None:
+    """Move the sides (C, 2) of the costs that are known by what was missed of them."""
+    moved = stretch[known] + _STRETCH_RATE * missed
+    stretch[known] = np.clip(moved, -FURTHEST_STRETCH, FURTHEST_STRETCH)
 
 
 def _ends(spread: Array, stretch: Array) -> tuple[Array, Array, Array]:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from framehouse.estimates.backtest import Attempt, backtest
 from framehouse.estimates.forecast import Forecaster, Prediction
-from framehouse.estimates.memory import Sample, Shared
+from framehouse.estimates.memory import Sample, Shared, ln_works
+from framehouse.estimates.totals import Distribution, part_of, total
 
 Rng = np.random.Generator
 
@@ -218,6 +219,41 @@ def test_totals_hold_though_errors_go_together(kind: str) -> None:
     assert (
         found.batch_error_ratio < {"independent": 0.03, "days": 0.2, "drifting": 0.08, "outliers": 0.1}[kind]
     )
+
+
+@pytest.mark.parametrize("kind", ["beside constants", "beside steady ones", "with cold starts"])
+def test_totals_of_one_history_hold_whatever_others_are_like(kind: str) -> None:
+    """Costs that hardly scatter lie within whatever interval, cold starts are in the mean: neither moves its sides."""
+    rng = np.random.default_rng(4)
+    shared = Shared()
+    noisy, *others = (Forecaster(shared, history=number) for number in range(1, 6))
+    steady = 0.005 if kind == "beside steady ones" else 0.0
+    within, total_count, runs = 0, 0, list[float]()
+    said = Distribution(0.0, 0.0, 0.0, 0.0)
+    for n in range(6000):
+        if kind == "with cold starts":
+            is_cold = bool(rng.random() < 0.25)
+            noisy.learn(
+                Sample([cost := float(10 * rng.lognormal(0, 0.1) + 20 * is_cold)], {}, is_cold=is_cold)
+            )
+        else:
+            others[n % 4].learn(Sample([float(rng.lognormal(2, steady))], {}))
+            if n % 4:
+                continue
+            noisy.learn(Sample([cost := float(rng.lognormal(2, 0.4))], {}))
+        runs.append(cost)
+        if len(runs) == 8:
+            if n > 1500:
+                total_count += 1
+                assert said.p10 is not None
+                assert said.p90 is not None
+                within += said.p10 <= sum(runs) <= said.p90
+            runs.clear()
+        if not runs:
+            outlook = noisy.outlook()
+            mean = float(outlook.predict(outlook.levels(ln_works({})[None])).mean[0, 0])
+            said = total([part_of(outlook.record, 0, [mean] * 8)], shared.totals()[0])
+    assert 0.72 <= within / total_count <= 0.88
 
 
 @pytest.mark.parametrize("count", [3, 5, 10])
