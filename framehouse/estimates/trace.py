@@ -26,6 +26,7 @@ CONTRACT_WORKS: Mapping[str, str] = {
     "megapixel_frames": "frame_count * width * height / 1000000",
     "input_seconds": "input.duration_seconds",
 }
+_OTHER_ORDERS = "name another column with --time, or order attempts by --order file or --order random"
 _OPERATORS: Mapping[type[ast.operator], Callable[[Array, Array], Array]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -65,7 +66,7 @@ def read_trace(path: Path, columns: Columns, shuffled_by: int | None = None) -> 
     in a random one by a seed.
 
     Columns that `columns` names must be there, but for the contract's own tier, worker, time and amounts of work.
-    Raises ConfigError for a file that cannot be read, ContractError for columns that are missing or no numbers.
+    Raises ConfigError for a file that cannot be read, ContractError for columns that are missing or no numbers or times.
     """
     table = _table(path)
     rows = _Rows(path, table)
@@ -93,8 +94,7 @@ def read_trace(path: Path, columns: Columns, shuffled_by: int | None = None) -> 
     if shuffled_by is not None:
         order = np.random.default_rng(shuffled_by).permutation(order)
     elif columns.order_by is not None and (is_in_order or columns.order_by != "finished_at"):
-        times = rows.times(columns.order_by)
-        order = order[np.argsort(times[order], kind="stable")]
+        order = order[np.argsort(rows.times(columns.order_by, order), kind="stable")]
     attempts = [
         Attempt(
             keys[index],
@@ -127,15 +127,28 @@ class _Rows:
     def flags(self, name: str) -> list[bool | None]:
         return [None if text is None else text.lower() in {"true", "1"} for text in self.texts(name, None)]
 
-    def times(self, name: str) -> np.ndarray[Any, Any]:
-        column = self._column(name)
-        if column.null_count:
-            raise ContractError(
-                f"{self._path}: {column.null_count:,} rows have no {name}",
-                hint="order them otherwise: --order file or --order random",
-            )
+    def times(self, name: str, order: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """What sorts the rows in `order` by time: numbers, timestamps, or ISO texts of whatever offset as instants."""
+        import pyarrow as pa  # noqa: PLC0415 - heavy
+        import pyarrow.compute as pc  # noqa: PLC0415
+
+        column = self._column(name).take(pa.array(order))
         found: np.ndarray[Any, Any] = column.to_numpy()
-        return _instants(found) if found.dtype == object else found
+        missing = pc.sum(pc.is_null(column, nan_is_null=True)).as_py() or 0
+        if missing := missing + sum(isinstance(value, str) and not value.strip() for value in found):
+            raise ContractError(f"{self._path}: attempts without {name}: {missing:,}", hint=_OTHER_ORDERS)
+        if found.dtype != object or pa.types.is_decimal(column.type):
+            return found
+        return np.array([self._instant(name, value) for value in found])
+
+    def _instant(self, name: str, value: Any) -> datetime:
+        try:
+            time = datetime.fromisoformat(value)
+        except (TypeError, ValueError):
+            raise ContractError(
+                f"{self._path}: {value!r} in column {name!r} is no ISO 8601 time", hint=_OTHER_ORDERS
+            ) from None
+        return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
     def has_all(self, expression: str) -> bool:
         return all(name in self for name in _names(_parsed(expression)))
@@ -231,15 +244,6 @@ def _table(path: Path) -> "pa.Table":
     while any(pa.types.is_struct(column.type) for column in table.schema):
         table = table.flatten()
     return table
-
-
-def _instants(found: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Times of whatever offset as instants; text that is no time orders as text."""
-    try:
-        times = [datetime.fromisoformat(text) for text in found]
-    except (TypeError, ValueError):
-        return found.astype(str)
-    return np.array([time if time.tzinfo is not None else time.replace(tzinfo=UTC) for time in times])
 
 
 def _records(path: Path) -> list[Any]:

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import math
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from framehouse.cli.main import cli
+from framehouse.errors import ContractError
 from framehouse.estimates.backtest import Attempt, backtest, pinball
 from framehouse.estimates.trace import Columns, read_trace
 
@@ -220,3 +222,30 @@ def test_times_of_any_offset_are_in_order(tmp_path: Path) -> None:
     ]  # fmt: skip
     found = read_trace(write(tmp_path / "a.ndjson", rows[::-1]), Columns())
     assert [attempt.cost for attempt in found.attempts] == [2.0**n for n in range(12)]
+
+
+@pytest.mark.parametrize("bad", ["2026-1", "", None, "soon"])
+@pytest.mark.parametrize("name", ["a.csv", "a.ndjson", "a.parquet"])
+def test_times_that_are_none_are_refused(
+    tmp_path: Path, rows: list[dict[str, Any]], name: str, bad: str | None
+) -> None:
+    """As text, one of them would put month 10 before month 2."""
+    rows[7]["finished_at"] = bad
+    path = write(tmp_path / name, rows)
+    with pytest.raises(
+        ContractError, match=repr(bad) if bad else "attempts without finished_at: 1"
+    ) as refused:
+        read_trace(path, Columns())
+    assert "finished_at" in str(refused.value)
+    assert all(way in (refused.value.hint or "") for way in ("--time", "--order file", "--order random"))
+    assert asked(path, "--order", "file").exit_code == 0
+    rows[7]["outcome"] = "failed"
+    assert asked(write(tmp_path / name, rows)).exit_code == 0, "what is not replayed needs no time"
+
+
+def test_numbers_are_times(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    numbered = [row | {"finished_at": 9.5 + n} for n, row in enumerate(rows)]
+    path = write(tmp_path / "a.parquet", numbered[::-1])
+    assert [one.cost for one in read_trace(path, Columns()).attempts] == [row["wall_seconds"] for row in rows]
+    numbered[3]["finished_at"] = math.nan
+    assert "attempts without finished_at: 1" in asked(write(path, numbered)).output
