@@ -1,7 +1,7 @@
 """How good forecasts would have been: attempts replayed in order, each predicted from those before it alone.
 
-Beside the forecaster stand the plain mean, the exponentially weighted mean and the median of the same history, per unit
-of work where all of a history's attempts know theirs in segments, on the same rows.
+Beside the forecaster stand the plain mean, the exponentially weighted mean and the median of the same history on the
+same rows: per segment where all of a history's attempts know theirs, else per job, and means are sums over sums.
 """
 
 import math
@@ -93,6 +93,7 @@ def backtest(attempts: Sequence[Attempt], report: Reporter = SILENT) -> Backtest
     shared = Shared()
     forecasters: dict[str, Forecaster] = {}
     others: dict[str, tuple[_Predictor, ...]] = {}
+    per_job = {attempt.key for attempt in attempts if not attempt.works.get("segments", 0.0) > 0}
     workers: dict[str, int] = {}
     tallies = {name: _Tally() for name in ("framehouse", *_BASELINES)}
     batches: list[tuple[float, Distribution]] = []
@@ -106,16 +107,16 @@ def backtest(attempts: Sequence[Attempt], report: Reporter = SILENT) -> Backtest
             others[attempt.key] = tuple(make() for make in _BASELINES.values())
         forecaster, baselines = forecasters[attempt.key], others[attempt.key]
         worker = None if attempt.worker is None else workers.setdefault(attempt.worker, len(workers))
+        units = 1.0 if attempt.key in per_job else attempt.works["segments"]
         predicted = forecaster.predict(attempt.works, worker)
         if predicted is not None:
             ours = _Said(predicted.mean, predicted.p50, predicted.p10, predicted.p90)
-            units = _units(attempt)
             told = (ours, *(baseline.predict(units) for baseline in baselines))
             for tally, said in zip(tallies.values(), told, strict=True):
                 tally.add(attempt.cost, said, has_interval=ours.high is not None)
         forecaster.learn(Sample([attempt.cost], attempt.works, worker, attempt.is_cold))
         for baseline in baselines:
-            baseline.learn(attempt.cost / _units(attempt))
+            baseline.learn(attempt.cost, units)
     report.advance(len(attempts), len(attempts), f"{len(attempts):,} attempts")
     ours_tally = tallies["framehouse"]
     return Backtest(
@@ -198,54 +199,57 @@ class _Tally:
         )
 
 
-def _units(attempt: Attempt) -> float:
-    return attempt.works.get("segments") or 1.0
-
-
 class _Predictor(Protocol):
-    """Predicts a cost from the costs per unit before it."""
+    """Predicts what units of work cost from the costs and units before them."""
 
     def predict(self, units: float) -> _Said: ...
 
-    def learn(self, cost: float) -> None: ...
+    def learn(self, cost: float, units: float) -> None: ...
 
 
 class _Mean:
-    """The mean of all, and the P10 and P90 of a normal distribution with their deviation."""
+    """The cost of all over the units of all, and the P10 and P90 of a normal distribution about it with the deviation
+    of the costs per unit."""
 
     def __init__(self) -> None:
-        self._count, self._mean, self._squares = 0, 0.0, 0.0
+        self._units, self._level = 0.0, 0.0
+        self._count, self._mean, self._squares = 0, 0.0, 0.0  # of the costs per unit
 
     def predict(self, units: float) -> _Said:
         variance = self._squares / (self._count - 1) if self._count > 1 else 0.0
-        return _normal(self._mean, variance, units, self._count)
+        return _normal(self._level, variance, units, self._count)
 
-    def learn(self, cost: float) -> None:
+    def learn(self, cost: float, units: float) -> None:
+        self._units += units
+        self._level += (cost - self._level * units) / self._units
         self._count += 1
-        off = cost - self._mean
+        off = cost / units - self._mean
         self._mean += off / self._count
-        self._squares += off * (cost - self._mean)
+        self._squares += off * (cost / units - self._mean)
 
 
 class _WeightedMean:
-    """The exponentially weighted mean and deviation, the newest with a tenth of the weight."""
+    """The same of exponentially weighted costs and units, the newest with a tenth of the weight."""
 
     def __init__(self) -> None:
-        self._count, self._mean, self._variance = 0, 0.0, 0.0
+        self._cost, self._units = 0.0, 0.0
+        self._count, self._mean, self._variance = 0, 0.0, 0.0  # of the costs per unit
 
     def predict(self, units: float) -> _Said:
-        return _normal(self._mean, self._variance, units, self._count)
+        return _normal(self._cost / self._units, self._variance, units, self._count)
 
-    def learn(self, cost: float) -> None:
+    def learn(self, cost: float, units: float) -> None:
         self._count += 1
         share = _WEIGHT_OF_NEWEST if self._count > 1 else 1.0
-        off = cost - self._mean
+        self._cost += share * (cost - self._cost)
+        self._units += share * (units - self._units)
+        off = cost / units - self._mean
         self._mean += share * off
         self._variance = (1 - share) * (self._variance + share * off * off)
 
 
 class _Median:
-    """The median, P10 and P90 of all."""
+    """The median, P10 and P90 of the costs per unit."""
 
     def __init__(self) -> None:
         self._ordered: list[float] = []
@@ -256,8 +260,8 @@ class _Median:
             return _Said(middle, middle)
         return _Said(middle, middle, low, high)
 
-    def learn(self, cost: float) -> None:
-        insort(self._ordered, cost)
+    def learn(self, cost: float, units: float) -> None:
+        insort(self._ordered, cost / units)
 
     def _at(self, share: float) -> float:
         place = share * (len(self._ordered) - 1)

@@ -249,3 +249,38 @@ def test_numbers_are_times(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     assert [one.cost for one in read_trace(path, Columns()).attempts] == [row["wall_seconds"] for row in rows]
     numbered[3]["finished_at"] = math.nan
     assert "attempts without finished_at: 1" in asked(write(path, numbered)).output
+
+
+def test_a_history_is_per_segment_or_per_job_as_a_whole() -> None:
+    """Costs per segment among costs per job would be means of both."""
+    some = [Attempt("a", 100.0, {"segments": 9.0} if n % 2 else {}) for n in range(100)]
+    for score in backtest(some).scores[1:]:
+        assert score.bias_ratio == pytest.approx(0), score.name
+        assert score.mdape_ratio == pytest.approx(0), score.name
+    all_of_another = [Attempt("b", 7.0 * n, {"segments": float(n)}) for n in range(1, 50)]
+    for score in backtest(some + all_of_another).scores[1:]:
+        assert score.bias_ratio == pytest.approx(0), score.name
+
+
+def test_means_per_segment_are_sums_over_sums() -> None:
+    """Of short jobs with much to set up and long ones, a mean of their costs per segment would be far too high."""
+    rng = np.random.default_rng(4)
+    segments = rng.integers(1, 200, 2000)
+    found = backtest([Attempt("a", 60 + 2.0 * n, {"segments": float(n)}) for n in segments])
+    _, mean, weighted, _ = found.scores
+    assert mean.bias_ratio == pytest.approx(0, abs=0.03)
+    assert weighted.bias_ratio == pytest.approx(0, abs=0.1)
+
+
+def test_baselines_per_segment_are_those_of_the_books() -> None:
+    """By hand: 30 s for 1 segment, 20 s for 2 and 30 s for 3 are 80 s for 6."""
+    costs, segments = (30.0, 20.0, 30.0, 40.0), (1.0, 2.0, 3.0, 4.0)
+    found = backtest([Attempt("a", cost, {"segments": n}) for cost, n in zip(costs, segments, strict=True)])
+    _, mean, weighted, median = found.scores
+    firsts = 30 / 1 * 2 + 50 / 3 * 3
+    assert mean.bias_ratio == pytest.approx((firsts + 80 / 6 * 4) / 90 - 1)
+    # 30 s, 29 s and 29.1 s of 1, 1.1 and 1.29 segments
+    assert weighted.bias_ratio == pytest.approx((60 + 29 / 1.1 * 3 + 29.1 / 1.29 * 4) / 90 - 1)
+    assert median.bias_ratio == pytest.approx((60 + 20 * 3 + 10 * 4) / 90 - 1)
+    # The costs per segment are 30, 10 and 10: a deviation of 11.547 about 80 s of 6.
+    assert mean.p90_loss == pytest.approx(0.1 * ((80 / 6 + 1.2815515655 * 11.5470053838) * 4 - 40))
