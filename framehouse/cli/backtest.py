@@ -10,6 +10,8 @@ import click
 from framehouse.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from framehouse.estimates.backtest import Backtest, Score
     from framehouse.estimates.trace import Columns, Trace
 
@@ -118,38 +120,47 @@ def _works(said: tuple[str, ...]) -> dict[str, str]:
 
 
 def _show(found: "Backtest", trace: "Trace", columns: "Columns") -> None:
-    from rich.table import Table
-
     from framehouse.cli.console import out
 
     if not found.attempt_count:
         out.print("No succeeded attempt has a cost: there is nothing to forecast.")
+    if found.answered_count:
+        out.print(_table(found, columns))
+    if found.answered_ratio is not None:
+        out.print(
+            f"{found.answered_ratio:.1%} of the attempts had a history, {found.interval_count:,} had an interval."
+        )
+    if found.batch_error_ratio is not None and found.batch_coverage_ratio is not None:
+        batches = (
+            "1 batch of 200," if found.batch_count == 1 else f"{found.batch_count:,} batches of 200, each"
+        )
+        out.print(
+            f"{batches} foreseen as a whole before its first attempt: the total was "
+            f"{found.batch_error_ratio:.1%} off (median), and within its P10-P90 in {found.batch_coverage_ratio:.1%}."
+        )
+    left = [
+        f"{count:,} {why}"
+        for count, why in (
+            (trace.repeated_count, "that stand twice"),
+            (trace.unsuccessful_count, "that did not succeed"),
+            (trace.costless_count, f"without a finite {columns.cost} of 0 or more"),
+        )
+        if count
+    ]
+    if left:
+        out.print(f"Left out: {', '.join(left)}.")
+
+
+def _table(found: "Backtest", columns: "Columns") -> "Table":
+    from rich.table import Table
+
     table = Table(title=f"{columns.cost}, {found.attempt_count:,} attempts", title_justify="left")
     table.add_column("", no_wrap=True)
     for name in ("MdAPE", "P90 loss", "P10-P90 covers", "200 in a row", "bias"):
         table.add_column(name, justify="right", no_wrap=True)
     for score in found.scores:
         table.add_row(score.name, *_cells(score))
-    out.print(table)
-    if found.answered_ratio is not None:
-        out.print(
-            f"{found.answered_ratio:.1%} of the attempts had a history, {found.interval_count:,} had an interval."
-        )
-    if found.batch_error_ratio is not None and found.batch_coverage_ratio is not None:
-        out.print(
-            f"{found.batch_count:,} batches of 200, each foreseen as a whole before its first attempt: the total was "
-            f"{found.batch_error_ratio:.1%} off (median), and within its P10-P90 in {found.batch_coverage_ratio:.1%}."
-        )
-    left = [
-        f"{count:,} {why}"
-        for count, why in (
-            (trace.unsuccessful_count, "that did not succeed"),
-            (trace.costless_count, f"without {columns.cost}"),
-        )
-        if count
-    ]
-    if left:
-        out.print(f"Left out: {' and '.join(left)}.")
+    return table
 
 
 def _cells(score: "Score") -> list[str]:

@@ -53,22 +53,25 @@ class Columns:
 @dataclass(frozen=True, slots=True)
 class Trace:
     """Attempts in their order (and whether that is the one asked for: a file without times keeps its own), and how many
-    rows were left out because they did not succeed or have no cost."""
+    rows were left out because they stand there before, did not succeed or have no cost."""
 
     attempts: list[Attempt]
     is_in_order: bool
+    repeated_count: int
     unsuccessful_count: int
     costless_count: int
 
 
 def read_trace(path: Path, columns: Columns, shuffled_by: int | None = None) -> Trace:
     """The succeeded attempts of a CSV, NDJSON, JSON (each also as .gz) or Parquet file, in the order of their time, or
-    in a random one by a seed.
+    in a random one by a seed. Of rows with the same job_id and attempt the first one counts.
 
     Columns that `columns` names must be there, but for the contract's own tier, worker, time and amounts of work.
-    Raises ConfigError for a file that cannot be read, ContractError for columns that are missing or no numbers or times.
+    Raises ConfigError for what cannot be read, ContractError for columns that are missing or no numbers or times.
     """
     table = _table(path)
+    if not table.num_rows:
+        raise ContractError(f"{path} holds no attempts", hint="give a file with an attempt in each row")
     rows = _Rows(path, table)
     names = [name for name in columns.keys if name in rows or columns.keys != Columns().keys]
     keys = [
@@ -89,7 +92,8 @@ def read_trace(path: Path, columns: Columns, shuffled_by: int | None = None) -> 
         else np.ones(len(keys), bool)
     )
     known = np.isfinite(costs) & (costs >= 0)
-    order = np.flatnonzero(succeeded & known)
+    first = rows.firsts()
+    order = np.flatnonzero(first & succeeded & known)
     is_in_order = shuffled_by is not None or columns.order_by is None or columns.order_by in rows
     if shuffled_by is not None:
         order = np.random.default_rng(shuffled_by).permutation(order)
@@ -105,7 +109,13 @@ def read_trace(path: Path, columns: Columns, shuffled_by: int | None = None) -> 
         )
         for index in order
     ]
-    return Trace(attempts, is_in_order, int((~succeeded).sum()), int((succeeded & ~known).sum()))
+    return Trace(
+        attempts,
+        is_in_order,
+        repeated_count=int((~first).sum()),
+        unsuccessful_count=int((first & ~succeeded).sum()),
+        costless_count=int((first & succeeded & ~known).sum()),
+    )
 
 
 class _Rows:
@@ -126,6 +136,17 @@ class _Rows:
 
     def flags(self, name: str) -> list[bool | None]:
         return [None if text is None else text.lower() in {"true", "1"} for text in self.texts(name, None)]
+
+    def firsts(self) -> np.ndarray[Any, Any]:
+        """Which rows are the first of their job's attempt: events may be sent, and so be kept, twice."""
+        if "job_id" not in self or "attempt" not in self:
+            return np.ones(len(self._table), bool)
+        seen: set[tuple[str, str]] = set()
+        found = []
+        for job, attempt in zip(self.texts("job_id", None), self.texts("attempt", "1"), strict=True):
+            found.append(job is None or (job, attempt) not in seen)
+            seen.add((job, attempt))
+        return np.array(found)
 
     def times(self, name: str, order: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """What sorts the rows in `order` by time: numbers, timestamps, or ISO texts of whatever offset as instants."""

@@ -30,6 +30,10 @@ def asked(*arguments: object) -> Result:
     return CliRunner().invoke(cli, ["backtest", *map(str, arguments)])
 
 
+def unwrapped(done: Result) -> str:
+    return " ".join(done.stdout.split())
+
+
 def figures(*arguments: object) -> dict[str, Any]:
     done = asked(*arguments, "--json")
     assert done.exit_code == 0, done.output
@@ -131,7 +135,9 @@ def test_what_failed_or_has_no_cost_is_left_out_and_told(tmp_path: Path, rows: l
     rows[1]["wall_seconds"] = None
     done = asked(write(tmp_path / "a.csv", rows))
     assert done.exit_code == 0, done.output
-    assert "Left out: 1 that did not succeed and 1 without wall_seconds." in done.stdout
+    assert "Left out: 1 that did not succeed, 1 without a finite wall_seconds of 0 or more." in unwrapped(
+        done
+    )
     assert "198 attempts" in done.stdout
 
 
@@ -284,3 +290,58 @@ def test_baselines_per_segment_are_those_of_the_books() -> None:
     assert median.bias_ratio == pytest.approx((60 + 20 * 3 + 10 * 4) / 90 - 1)
     # The costs per segment are 30, 10 and 10: a deviation of 11.547 about 80 s of 6.
     assert mean.p90_loss == pytest.approx(0.1 * ((80 / 6 + 1.2815515655 * 11.5470053838) * 4 - 40))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.ndjson", "a.parquet"])
+def test_attempts_that_stand_twice_are_replayed_once(
+    tmp_path: Path, rows: list[dict[str, Any]], name: str
+) -> None:
+    once = [row | {"job_id": f"job-{n // 2}", "attempt": 1 + n % 2} for n, row in enumerate(rows)]
+    path = write(tmp_path / name, once)
+    alone = figures(path)
+    assert alone["attempt_count"] == 200
+    twice = write(path, [row | {"wall_seconds": row["wall_seconds"] + k} for row in once for k in (0.0, 9.0)])
+    assert figures(twice) == alone, "the first one counts"
+    assert "Left out: 200 that stand twice." in asked(twice).stdout
+    nameless = write(path, [row | {"job_id": None if n else "x"} for n, row in enumerate(once + once)])
+    assert figures(nameless)["attempt_count"] == 400
+    once[3] |= {"outcome": "failed"}
+    once[5] |= {"wall_seconds": -1.0}
+    left = "Left out: 200 that stand twice, 1 that did not succeed, 1 without a finite wall_seconds of 0 or more."
+    assert left in unwrapped(asked(write(path, once + once)))
+
+
+@pytest.mark.parametrize("cost", [-5.0, math.nan, math.inf])
+def test_what_is_no_cost_is_told_as_that(tmp_path: Path, rows: list[dict[str, Any]], cost: float) -> None:
+    rows[1]["wall_seconds"] = cost
+    done = asked(write(tmp_path / "a.ndjson", rows))
+    assert "Left out: 1 without a finite wall_seconds of 0 or more." in done.stdout
+
+
+def test_nothing_to_forecast_has_no_table(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    failed = asked(write(tmp_path / "a.ndjson", [row | {"outcome": "failed"} for row in rows]))
+    assert failed.exit_code == 0
+    assert "there is nothing to forecast" in failed.stdout
+    assert "Left out: 200 that did not succeed." in failed.stdout
+    first_ones = asked(write(tmp_path / "a.ndjson", rows[:1]))
+    assert "0.0% of the attempts had a history" in first_ones.stdout
+    assert "unknown" not in failed.stdout + first_ones.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.ndjson", ""), ("a.json", "[]"), ("a.csv", "workflow,wall_seconds\n")]
+)
+def test_files_without_attempts(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    done = asked(path)
+    assert done.exit_code == 1
+    assert f"{path} holds no attempts" in done.output.replace("\n", "")
+    assert "try: " in done.output
+
+
+def test_batches_are_counted(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    later = [row | {"finished_at": row["finished_at"].replace("-03-", "-04-")} for row in rows]
+    assert "1 batch of 200, " in asked(write(tmp_path / "a.ndjson", rows + later)).stdout
+    much_later = [row | {"finished_at": row["finished_at"].replace("-03-", "-05-")} for row in rows]
+    assert "2 batches of 200, " in asked(write(tmp_path / "a.ndjson", rows + later + much_later)).stdout
