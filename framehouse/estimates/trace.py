@@ -3,7 +3,10 @@
 import ast
 import gzip
 import json
+import math
 import operator
+import sys
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -69,6 +72,10 @@ def read_trace(path: Path, columns: Columns, shuffled_by: int | None = None) -> 
     Columns that `columns` names must be there, but for the contract's own tier, worker, time and amounts of work.
     Raises ConfigError for what cannot be read, ContractError for columns that are missing or no numbers or times.
     """
+    if not columns.keys:
+        raise ConfigError(
+            "histories have no column to be known by", hint="name at least one column: --key workflow,tier"
+        )
     table = _table(path)
     if not table.num_rows:
         raise ContractError(f"{path} holds no attempts", hint="give a file with an attempt in each row")
@@ -103,7 +110,7 @@ def read_trace(path: Path, columns: Columns, shuffled_by: int | None = None) -> 
         Attempt(
             keys[index],
             float(costs[index]),
-            {name: float(found[index]) for name, found in works.items() if found[index] > 0},
+            {name: float(found[index]) for name, found in works.items() if 0 < found[index] < math.inf},
             workers[index],
             is_cold[index],
         )
@@ -182,7 +189,7 @@ class _Rows:
 
     def _evaluate(self, node: ast.expr, whole: str) -> Array:
         match node:
-            case ast.Constant(value=float() | int() as number):
+            case ast.Constant(value=float() | int() as number) if _is_number(number):
                 return np.array(float(number))
             case ast.Name() | ast.Attribute():
                 return self._number(ast.unparse(node))
@@ -204,8 +211,10 @@ class _Rows:
         try:
             if pa.types.is_string(column.type):
                 column = pc.if_else(pc.equal(column, ""), None, column)
+            if pa.types.is_boolean(column.type):
+                raise pa.ArrowInvalid("true and false are none")
             found: Array = column.cast(pa.float64()).to_numpy()
-        except pa.ArrowInvalid as error:
+        except pa.ArrowException as error:
             raise ContractError(
                 f"{self._path}: column {name!r} holds no numbers: {error}",
                 hint="name a column of numbers, or arithmetic over such columns",
@@ -218,7 +227,16 @@ class _Rows:
                 f"{self._path} has no column {name!r}",
                 hint=f"it has {', '.join(self._table.column_names[:40])}",
             )
+        if self._table.column_names.count(name) > 1:
+            raise ContractError(
+                f"{self._path} has column {name!r} more than once", hint="give each column a name of its own"
+            )
         return self._table.column(name)
+
+
+def _is_number(said: float) -> bool:
+    """True is an int to Python, and an int may be larger than any float."""
+    return not isinstance(said, bool) and said <= sys.float_info.max
 
 
 def _names(node: ast.expr) -> list[str]:
@@ -260,18 +278,46 @@ def _table(path: Path) -> "pa.Table":
                 f"{path} is no kind of file that can be read",
                 hint="give .csv, .ndjson, .jsonl, .json (each also as .gz) or .parquet",
             )
-    except (OSError, EOFError, pa.ArrowException, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        pa.ArrowException,
+        ValueError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error}", hint="give a whole file of the kind that its name says"
+        ) from None
     while any(pa.types.is_struct(column.type) for column in table.schema):
         table = table.flatten()
     return table
 
 
-def _records(path: Path) -> list[Any]:
+def _records(path: Path) -> list[dict[str, Any]]:
     opened = gzip.open if path.name.lower().endswith(".gz") else open
     with opened(path, "rt", encoding="utf-8-sig") as file:
         text = file.read()
     if text.lstrip().startswith("["):
-        found: list[Any] = json.loads(text)
-        return found
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+        found = {f"record {place}": record for place, record in enumerate(json.loads(text), 1)}
+    else:
+        # Not splitlines(): it tears texts that hold other breaks than newlines.
+        lines = {f"line {number}": line for number, line in enumerate(text.split("\n"), 1) if line.strip()}
+        found = {where: _json(path, where, line) for where, line in lines.items()}
+    for where, record in found.items():
+        if not isinstance(record, dict):
+            raise ContractError(
+                f"{path}: {where} is no object: {json.dumps(record)[:80]}",
+                hint='an attempt is an object of its columns, as in {"workflow": "portrait", "wall_seconds": 61.5}',
+            )
+    return list(found.values())
+
+
+def _json(path: Path, where: str, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ConfigError(
+            f"{path}: {where} is no JSON: {error.msg} at column {error.colno}", hint="a line is one object"
+        ) from None

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from framehouse.cli.main import cli
-from framehouse.errors import ContractError
+from framehouse.errors import ConfigError, ContractError
 from framehouse.estimates.backtest import Attempt, backtest, pinball
 from framehouse.estimates.trace import Columns, read_trace
 
@@ -158,6 +158,13 @@ def test_the_order_is_that_of_time_or_of_chance(tmp_path: Path, rows: list[dict[
         (("--cost", "wall_seconds +"), "no arithmetic"),
         (("--cost", "__import__('os')"), "no arithmetic"),
         (("--cost", "workflow"), "holds no numbers"),
+        (("--cost", "9" * 400), "no arithmetic"),
+        (("--cost", "9" * 5000), "no arithmetic"),
+        (("--cost", "True"), "no arithmetic"),
+        (("--cost", "finished_at"), "holds no numbers"),
+        (("--cost", "is_cold"), "holds no numbers"),
+        (("--key", ""), "at least one column"),
+        (("--key", " ,"), "at least one column"),
         (("--key", "scene"), "has no column 'scene'"),
         (("--worker", "host"), "has no column 'host'"),
         (("--time", "ended"), "has no column 'ended'"),
@@ -167,8 +174,10 @@ def test_the_order_is_that_of_time_or_of_chance(tmp_path: Path, rows: list[dict[
 def test_what_cannot_be_meant_is_said(
     tmp_path: Path, rows: list[dict[str, Any]], arguments: tuple[str, ...], told: str
 ) -> None:
-    done = asked(write(tmp_path / "a.csv", rows), *arguments)
+    path = write(tmp_path / "a.csv", [row | {"is_cold": n % 9 == 0} for n, row in enumerate(rows)])
+    done = asked(path, *arguments)
     assert done.exit_code == 1
+    assert not done.exception or isinstance(done.exception, SystemExit), done.exception
     assert told in done.output
     assert "try:" in done.output
 
@@ -345,3 +354,48 @@ def test_batches_are_counted(tmp_path: Path, rows: list[dict[str, Any]]) -> None
     assert "1 batch of 200, " in asked(write(tmp_path / "a.ndjson", rows + later)).stdout
     much_later = [row | {"finished_at": row["finished_at"].replace("-03-", "-05-")} for row in rows]
     assert "2 batches of 200, " in asked(write(tmp_path / "a.ndjson", rows + later + much_later)).stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("a.ndjson", '{"workflow": "a"}\n\n123\n', "line 3"),
+        ("a.ndjson", "null", "line 1"),
+        ("a.ndjson", '"abc"', "line 1"),
+        ("a.json", "[[1, 2]]", "record 1"),
+        ("a.json", '[{"workflow": "a"}, null]', "record 2"),
+        ("a.ndjson", '{"workflow": "a"}\n{"workflow": ', "line 2"),
+        ("a.json", "[" * 100_000, "cannot be read"),
+        ("a.ndjson", '{"wall_seconds": 1' + "0" * 400 + "}", "cannot be read"),
+        ("a.csv", "workflow,wall_seconds,wall_seconds\na,1,2\n", "column 'wall_seconds' more than once"),
+    ],
+)
+def test_files_that_hold_no_records(tmp_path: Path, name: str, text: str, told: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises((ConfigError, ContractError), match=told) as refused:
+        read_trace(tmp_path / name, Columns())
+    assert str(tmp_path / name) in str(refused.value)
+    assert refused.value.hint
+
+
+def test_a_torn_archive_is_refused(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    path = write(tmp_path / "a.ndjson.gz", rows)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100] + bytes(200) + whole[300:])
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_trace(path, Columns())
+
+
+def test_lines_end_where_json_says_so(tmp_path: Path) -> None:
+    """Not at the other breaks of Unicode, which may stand in a text."""
+    path = tmp_path / "a.ndjson"
+    path.write_text(
+        '{"workflow": "a\u2028b", "wall_seconds": 1}\r\n{"workflow": "c", "wall_seconds": 2}', "utf-8"
+    )
+    assert [one.key for one in read_trace(path, Columns()).attempts] == ["a\u2028b", "c"]
+
+
+def test_endless_work_is_unknown(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    columns = Columns(works={"segments": "segment_count / (segment_count - 2)"})
+    found = read_trace(write(tmp_path / "a.csv", rows), columns).attempts
+    assert [dict(one.works) for one in found[:4]] == [{}, {}, {"segments": 3}, {"segments": 2}]
