@@ -72,15 +72,16 @@ class Alarm(Wire):
     tier: str | None
     quantity: str
     kind: Kind
-    """`coverage`: P10-P90 holds too rarely; `bias`: means are too large or too small."""
+    """`coverage`: P10-P90 holds too rarely; `bias`: medians are too large or too small, and totals the same way."""
     opened_at: UtcTime
     closed_at: UtcTime | None
     """When they were found to be right again."""
     since_at: UtcTime
-    """When the first of the scenes that show it finished."""
+    """When the first of all scenes that showed it finished."""
     until_at: UtcTime
     """When the newest scene finished that was looked at."""
     scene_count: int
+    """Scenes of which the ratios tell: the newest ones, when it last showed."""
     bias_ratio: float | None
     """Predicted means of these scenes over their actuals, minus 1: -0.2 is 20 % too little."""
     coverage_ratio: float

@@ -41,9 +41,10 @@ _MAX_LISTED = 1000
 class Alarm:
     """The estimates of one quantity of a workflow at a tier are off (`closed_at` is None), or were.
 
-    kind            `coverage`: P10-P90 holds too rarely; `bias`: means are too large or too small
-    since_at        when the first of the scenes that show it finished; `until_at` the newest that was looked at
-    scene_count     scenes that show it
+    kind            `coverage`: P10-P90 holds too rarely; `bias`: medians are too large or too small,
+                    and totals the same way by more than a tenth
+    since_at        when the first of all scenes that showed it finished; `until_at` the newest that was looked at
+    scene_count     scenes of which the ratios tell: the newest ones, when it last showed
     bias_ratio      their predicted means over their actuals, minus 1 (-0.2: 20 % too little); None where one is nothing
     coverage_ratio  share of them within P10-P90
     sentence        all that, for people
@@ -167,12 +168,13 @@ def _alarm(row: Mapping[str, Any]) -> Alarm:
 def _sentence(known: Mapping[str, Any]) -> str:
     quantity, count = QUANTITIES[known["quantity"]], known["scene_count"]
     of = f"{known['workflow']} at {known['tier']}" if known["tier"] is not None else known["workflow"]
-    scenes = f"{count} scenes since {known['since_at']:%Y-%m-%d}"
+    closed = known["closed_at"]
+    scenes = f"{count} scenes" if closed is not None else f"the last {count} scenes"
     if known["kind"] == "bias":
         bias = known["bias_ratio"]
         said = f"{quantity} predicted {abs(bias):.0%} too {'much' if bias > 0 else 'little'} over {scenes}"
     else:
         held = round(known["coverage_ratio"] * count)
         said = f"P10-P90 of {quantity} held for {held} of {scenes}, where eight in ten should"
-    closed = known["closed_at"]
-    return f"{of}: {said}" + ("" if closed is None else f"; right again on {closed:%Y-%m-%d}")
+    said += f"; off since {known['since_at']:%Y-%m-%d}"
+    return f"{of}: {said}" + ("" if closed is None else f", right again on {closed:%Y-%m-%d}")

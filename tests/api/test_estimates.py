@@ -82,11 +82,14 @@ def test_what_is_off_is_told_with_estimates_and_their_history(known: httpx.Clien
         ("coverage", False),
     ]
     assert history["alarms"][0]["since_at"] == "2026-03-02T12:00:00Z"
-    assert "held for 10 of 25 scenes since 2026-03-01" in history["alarms"][1]["sentence"]
+    assert (
+        "held for 10 of 25 scenes, where eight in ten should; off since 2026-03-01, right"
+        in history["alarms"][1]["sentence"]
+    )
     [alarm] = known.post("/api/estimates", json={"scenes": [SCENE], "store": False}).json()["alarms"]
     assert alarm == history["alarms"][0]
     assert alarm["sentence"] == (
-        "wan_i2v at draft: wall time predicted 24% too little over 18 scenes since 2026-03-02"
+        "wan_i2v at draft: wall time predicted 24% too little over the last 18 scenes; off since 2026-03-02"
     )
     other = known.get("/api/estimates/history", params={"workflow": "other"}).json()
     assert other["alarms"] == []

@@ -73,9 +73,8 @@ def test_what_was_off_lately_is_said(estimate: Run, warehouse: Warehouse) -> Non
             " ('portrait', 'draft', 'disk_mb', 'bias', '2026-03-02 12:00+00', now(), 18, 0.24, 0.3)"
         )
     done = estimate("-", stdin=json.dumps(SCENES[:1]))
-    assert "lately off: portrait at draft: disk predicted 24% too much over 18 scenes since 2026-03-02" in (
-        done.stdout
-    )
+    said = "portrait at draft: disk predicted 24% too much over the last 18 scenes; off since 2026-03-02"
+    assert f"lately off: {said}" in done.stdout
     assert "lately off" not in estimate("-", stdin=json.dumps(SCENES[1:2])).stdout
 
 

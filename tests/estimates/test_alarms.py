@@ -117,7 +117,8 @@ def test_a_shift_raises_an_alarm_that_says_so(studio: Studio) -> None:
     assert alarm.until_at == BEGIN + timedelta(minutes=55)
     assert alarm.opened_at.tzinfo is UTC
     assert alarm.sentence.startswith("portrait at draft: wall time predicted 3")
-    assert f"% too little over {alarm.scene_count} scenes since {alarm.since_at:%Y-%m-%d}" in alarm.sentence
+    said = f"% too little over the last {alarm.scene_count} scenes; off since {alarm.since_at:%Y-%m-%d}"
+    assert alarm.sentence.endswith(said)
     # Once more, nothing is new, and nothing is said twice.
     known = studio.told()
     assert note_alarms(studio.warehouse) == []
@@ -130,7 +131,19 @@ def test_intervals_that_hold_too_rarely_are_no_bias(studio: Studio) -> None:
     studio.does([6.0, 14.4] * 15)
     [alarm] = note_alarms(studio.warehouse)
     assert (alarm.kind, alarm.coverage_ratio) == ("coverage", 0.0)
-    assert "P10-P90 of wall time held for 0 of" in alarm.sentence
+    assert f"P10-P90 of wall time held for 0 of the last {alarm.scene_count} scenes" in alarm.sentence
+
+
+def test_figures_are_of_the_newest_scenes_and_since_when_is_kept(studio: Studio) -> None:
+    for _ in range(4):
+        studio.does(slow(30, 1.5))
+        note_alarms(studio.warehouse)
+    for alarm in studio.told():
+        assert alarm.since_at == BEGIN + timedelta(minutes=1)
+        assert alarm.until_at == BEGIN + timedelta(minutes=120)
+        assert alarm.scene_count < 100
+        assert f"the last {alarm.scene_count} scenes" in alarm.sentence
+        assert alarm.sentence.endswith(f"; off since {alarm.since_at:%Y-%m-%d}")
 
 
 def test_an_alarm_is_closed_when_estimates_are_right_again(studio: Studio) -> None:
@@ -144,7 +157,8 @@ def test_an_alarm_is_closed_when_estimates_are_right_again(studio: Studio) -> No
     studio.does(right(20))
     closed = note_alarms(studio.warehouse)
     assert kinds(closed) == [("wall_seconds", "bias", False), ("wall_seconds", "coverage", False)]
-    assert all("; right again on " in one.sentence for one in closed)
+    assert all(", right again on " in one.sentence for one in closed)
+    assert not any("last" in one.sentence for one in closed)
     # The scenes that raised it raise it no more; new ones do.
     studio.does(right(1))
     assert note_alarms(studio.warehouse) == []
