@@ -1,17 +1,19 @@
 """Whether estimates are off: tests that may be repeated with every scene that is scored.
 
-Of one workflow, tier and quantity the newest scored scenes are looked at, in windows of about 12, 25 and 50. There are
-two ways to be off:
+Of one workflow, tier and quantity the newest scored scenes are looked at, in three windows. Two ways to be off:
 
     coverage  actuals miss P10-P90 more often than the promised one time in five (exact binomial test, one-sided)
-    bias      actuals total more than a tenth above or below the predicted means, and ln(actual / predicted median) is
-              not 0 on average (Student's t, two-sided)
+    bias      actuals total more than a tenth above or below the predicted means, and are on that side of the predicted
+              median more often than the promised one time in two (exact binomial test of signs, two-sided)
+
+Both ask for nothing but what estimates promise, so they hold for costs of any distribution. A median that is right
+says nothing of the mean: means that alone are off, by a few scenes that take very long, raise no alarm of bias.
 
 How often this cries wolf. Where estimates are right, each window of each look is significant with a probability of at
 most LEVEL. Nothing changes between two scored scenes, so there is at most one look a scene: on average 3 * LEVEL false
 alarms a scored scene for each kind and quantity, whatever the looks have to do with each other (Boole's inequality).
-That is the bound, one in 33,333; windows overlap, and a bias must also be large, so simulated false alarms are far
-rarer (docs/decisions/0027-drift-alarms.md). LEVEL stays the same for ever: a warehouse has no last look for which some
+That is the bound, one in 33,333; windows overlap, and a bias must also be large, so simulated false alarms are rarer
+(docs/decisions/0027-drift-alarms.md). LEVEL stays the same for ever: a warehouse has no last look for which some
 of it would have to be saved.
 
 Scenes of one estimate were predicted together and err together. With a correlation ALIKE between any two of them, n
@@ -20,6 +22,7 @@ counted as so many: however large, one batch alone is at most 1 / ALIKE scenes' 
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -27,17 +30,16 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from framehouse.student import t_tails
-
 Kind = Literal["coverage", "bias"]
 KINDS: tuple[Kind, ...] = ("coverage", "bias")
 
 #: How likely one window of one look is to be significant where estimates are right.
 LEVEL = 1e-5
-#: So many scenes of different estimates, or their worth, are a window.
-WINDOWS = (12.0, 25.0, 50.0)
+#: So many scenes of different estimates, or their worth, are a window. Signs tell less than misses do: fewer than 18
+#: are never significant, and it takes 80 to tell a common shift from chance where costs vary.
+WINDOWS: Mapping[Kind, tuple[float, ...]] = {"coverage": (12.0, 25.0, 50.0), "bias": (18.0, 30.0, 80.0)}
 #: The window that closes an alarm when it is right.
-_RIGHT_AGAIN = WINDOWS[1]
+_RIGHT_AGAIN = 25.0
 #: The correlation of the errors of one estimate's scenes: what forecasts begin with, before they measured theirs.
 ALIKE = 0.05
 #: Of actuals, how many may lie outside P10-P90; of totals, how far they may be off.
@@ -87,15 +89,12 @@ class Verdict:
 
 def judge(kind: Kind, scenes: Scenes) -> Verdict | None:
     """Whether these scenes are off in that way; None where there are too few to say."""
-    usable = np.arange(len(scenes.actual))
-    if kind == "bias":
-        usable = usable[(scenes.mean > 0) & (scenes.p50 > 0) & (scenes.actual > 0)]
-    worth = _worth(scenes.batch[usable])
+    worth = _worth(scenes.batch)
     tails = np.cumsum(worth[::-1])
-    if not len(tails) or tails[-1] < WINDOWS[0]:
+    if not len(tails) or tails[-1] < WINDOWS[kind][0]:
         return None
-    judged = _Judged(kind, scenes, usable, worth)
-    starts = [_start(tails, size) for size in WINDOWS]
+    judged = _Judged(kind, scenes, worth)
+    starts = [_start(tails, size) for size in WINDOWS[kind]]
     chances = [judged.chance(start) for start in starts]
     best = int(np.argmin(chances))
     is_right = tails[-1] >= _RIGHT_AGAIN and judged.is_right(_start(tails, _RIGHT_AGAIN))
@@ -104,11 +103,10 @@ def judge(kind: Kind, scenes: Scenes) -> Verdict | None:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """The scenes that can be judged in one way, and what each is worth."""
+    """Scenes, what each is worth, and the way in which they are judged."""
 
     kind: Kind
     scenes: Scenes
-    usable: npt.NDArray[np.int64]
     worth: Array
 
     def chance(self, start: int) -> float:
@@ -116,49 +114,44 @@ class _Judged:
         worth = self.worth[start:]
         size = worth.sum()
         if self.kind == "coverage":
-            return binomial_tail(math.floor(worth @ self._missed(start) + 1e-9), math.ceil(size - 1e-9))
-        places = self.usable[start:]
-        ratios = np.log(self.scenes.actual[places] / self.scenes.p50[places])
-        mean = float(worth @ ratios / size)
+            return binomial_tail(
+                math.floor(worth @ self._missed(start) + 1e-9), math.ceil(size - 1e-9), MISSED
+            )
         off = self._off(start)
-        if abs(off) <= TENTH or off * mean <= 0:
+        if off is None or abs(off) <= TENTH:
             return 1.0
-        variance = float(worth @ (ratios - mean) ** 2 / (size - 1))
-        if variance == 0:
-            return 0.0
-        return t_tails(mean / math.sqrt(variance / size), math.floor(size + 1e-9) - 1)
+        # No more than half of all should be above, or below. The same to the byte is neither, and still one of all.
+        beyond = (self.scenes.actual[start:] - self.scenes.p50[start:]) * off > 0
+        count = math.floor(size + 1e-9)
+        return 2 * binomial_tail(max(0, count - math.ceil(worth @ ~beyond - 1e-9)), count, 0.5)
 
     def is_right(self, start: int) -> bool:
         if self.kind == "coverage":
             worth = self.worth[start:]
             return bool(worth @ self._missed(start) <= _MISSED_AGAIN * worth.sum())
-        return abs(self._off(start)) <= _OFF_AGAIN
+        off = self._off(start)
+        return off is not None and abs(off) <= _OFF_AGAIN
 
     def verdict(self, start: int, *, is_off: bool, is_right: bool) -> Verdict:
-        missed = self._missed(start)
-        try:
-            bias_ratio = math.exp(-self._off(start)) - 1
-        except (ValueError, ZeroDivisionError):
-            bias_ratio = None
+        missed, off = self._missed(start), self._off(start)
         return Verdict(
             is_off=is_off,
             is_right=is_right,
             scene_count=len(missed),
-            first=int(self.usable[start]),
-            bias_ratio=bias_ratio,
+            first=start,
+            bias_ratio=None if off is None else math.exp(-off) - 1,
             coverage_ratio=float(1 - missed.mean()),
         )
 
     def _missed(self, start: int) -> Array:
-        places = self.usable[start:]
-        low, high, actual = (one[places] for one in (self.scenes.p10, self.scenes.p90, self.scenes.actual))
+        low, high, actual = (one[start:] for one in (self.scenes.p10, self.scenes.p90, self.scenes.actual))
         missed: Array = ((actual < low * (1 - _CLOSE)) | (actual > high * (1 + _CLOSE))).astype(np.float64)
         return missed
 
-    def _off(self, start: int) -> float:
-        """ln of the actuals' total over the predicted means'."""
-        places = self.usable[start:]
-        return math.log(math.fsum(self.scenes.actual[places]) / math.fsum(self.scenes.mean[places]))
+    def _off(self, start: int) -> float | None:
+        """ln of the actuals' total over the predicted means'; None where one of both is nothing."""
+        actual, mean = math.fsum(self.scenes.actual[start:]), math.fsum(self.scenes.mean[start:])
+        return math.log(actual / mean) if actual > 0 and mean > 0 else None
 
 
 def _worth(batch: npt.NDArray[np.int64]) -> Array:
@@ -176,8 +169,8 @@ def _start(tails: Array, size: float) -> int:
 
 
 @lru_cache(maxsize=4096)
-def binomial_tail(missed: int, count: int, share: float = MISSED) -> float:
-    """The probability of at least `missed` among `count`, each with a probability of `share`."""
+def binomial_tail(least: int, count: int, share: float) -> float:
+    """The probability of at least `least` among `count`, each with a probability of `share`."""
     return math.fsum(
-        math.comb(count, k) * share**k * (1 - share) ** (count - k) for k in range(missed, count + 1)
+        math.comb(count, k) * share**k * (1 - share) ** (count - k) for k in range(least, count + 1)
     )
