@@ -1,11 +1,10 @@
 """Keeping an estimate, so that it can be scored when its jobs finish."""
 
-from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from framehouse.estimates.totals import Distribution
 from framehouse.estimates.wire import BatchAnswer, BatchRequest, SceneAnswer
 from framehouse.warehouse import Warehouse
 from framehouse.warehouse.pool import Json
@@ -13,6 +12,7 @@ from framehouse.warehouse.pool import Json
 _QUANTITIES = (
     "gpu_seconds", "wall_seconds", "disk_mb", "energy_joules", "vram_peak_mb", "rss_peak_mb", "cost",
 )  # fmt: skip
+_PARTS = ("mean", "p10", "p50", "p90")
 _COLUMNS = {
     "estimate_id": "uuid",
     "scene_key": "text",
@@ -22,9 +22,11 @@ _COLUMNS = {
     "segments_needed": "int4",
     "sample_count": "int4",
     "reason": "text",
-    **{f"{quantity}_{part}": "float8" for quantity in _QUANTITIES for part in ("mean", "p10", "p50", "p90")},
+    **{f"{quantity}_{part}": "float8" for quantity in _QUANTITIES for part in _PARTS},
 }
 _answer = TypeAdapter(BatchAnswer)
+_distributions, _parts = attrgetter(*_QUANTITIES), attrgetter(*_PARTS)
+_UNKNOWN, _NOTHING = (None,) * len(_QUANTITIES), (None,) * len(_PARTS)
 
 
 def store(warehouse: Warehouse, request: BatchRequest, answer: BatchAnswer) -> None:
@@ -58,11 +60,6 @@ def _row(answer: BatchAnswer, ordinal: int, scene: SceneAnswer) -> list[Any]:
         scene.segments_needed,
     ]
     row += [0 if estimate is None else estimate.sample_count, scene.reason]
-    for quantity in _QUANTITIES:
-        row += _numbers(None if estimate is None else getattr(estimate, quantity))
+    for one in _UNKNOWN if estimate is None else _distributions(estimate):
+        row += _NOTHING if one is None else _parts(one)
     return row
-
-
-def _numbers(distribution: Distribution | None) -> Iterator[float | None]:
-    for part in ("mean", "p10", "p50", "p90"):
-        yield None if distribution is None else getattr(distribution, part)

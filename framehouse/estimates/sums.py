@@ -136,8 +136,8 @@ def _share(name: str | None, scenes: Sequence[_Scene]) -> Share:
     estimates = [answer.estimate for _, answer in scenes if answer.estimate is not None]
 
     def summed(quantity: str, factor: float = 1.0) -> float | None:
-        found = [getattr(estimate, quantity) for estimate in estimates]
-        return math.fsum([one.mean for one in found]) * factor if found and None not in found else None
+        found = [one.mean for estimate in estimates if (one := getattr(estimate, quantity)) is not None]
+        return math.fsum(found) * factor if found and len(found) == len(estimates) else None
 
     return Share(
         name=name,
