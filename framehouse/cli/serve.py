@@ -1,5 +1,6 @@
 """`framehouse serve`: API, ingest and maintenance."""
 
+import gc
 import ipaddress
 import logging
 import socket
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 PATIENCE_SECONDS = 5.0
+#: A request makes thousands of objects and hardly a cycle: looking for those after every 700 takes a tenth of its time.
+_OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
 @click.command()
@@ -156,6 +159,9 @@ def _serve(
             maintenance.start()
 
     server = _server(app, access_log, announce)
+    gc.collect()
+    gc.freeze()  # what is there now stays until the end
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, *gc.get_threshold()[1:])
     # While uvicorn runs it has handlers of its own, and raises the signal again when it has stopped.
     stop_on_signals(lambda: setattr(server, "should_exit", True))
     server.run(sockets=[listener])

@@ -103,10 +103,12 @@ def _seats(
     is taken for the fastest that is idle: names differ between programs, and dispatchers fill fast workers first.
     Where nobody is idle, or where its worker is busy with another job, the pool is larger than it says.
     """
-    counts = Counter(job.kind for job in queue)
+    counts = [(kinds[kind].factors, count) for kind, count in Counter(job.kind for job in queue).items()]
 
     def seat(worker: str | None) -> _Seat:
-        return _Seat(worker, sum(kinds[kind].factor(worker) * count for kind, count in counts.items()))
+        if worker is None:
+            return _Seat(None, 0.0)
+        return _Seat(worker, sum([factors.get(worker, 0.0) * count for factors, count in counts]))
 
     def by_speed(one: _Seat) -> float:
         return one.speed
