@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 PATIENCE_SECONDS = 5.0
-#: A request makes thousands of objects and hardly a cycle: looking for those after every 700 takes up to a quarter more.
+#: A request makes thousands of objects and hardly a cycle: to look for those after every 700 takes a quarter longer.
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
