@@ -77,8 +77,8 @@ def blocks_layout(costs: int) -> np.dtype[np.void]:
 
 def shared_blocks_layout(costs: int) -> np.dtype[np.void]:
     """What all histories have in common: rho and the covariance of two of them (weight, sum); the ln of the stretch of
-    runs of one and of all histories by horizon (down, up); the last run's error and whose it was; and the runs of all
-    that are under way: their numbers, jobs and sums."""
+    runs of one and of all histories by horizon (down, up); by cost the last run's error and whose it was; and the runs
+    of all that are under way: their numbers, jobs and sums."""
     each = (costs, _HORIZONS)
     return np.dtype(
         [
@@ -139,8 +139,7 @@ class Blocks:
         record, shared = self._record, self._shared
         own = record["own"]
         own["jobs"][horizon] = 0
-        known = (own["actual"] > 0) & (own["predicted"] > 0) & (own["sd"] > 0)
-        known = known[:, horizon]
+        known = np.all([own[name][:, horizon] > 0 for name in ("actual", "predicted", "sd")], axis=0)
         if not known.any():
             return
         actual, predicted, squares, sd, samples = (
