@@ -18,27 +18,13 @@ select
     estimates.project,
     estimates.created_at,
     done.finished_at,
-    done.scene_count,
-    (estimates.answer #>> '{totals,gpu_hours,mean}')::double precision as gpu_hours_mean,
-    (estimates.answer #>> '{totals,gpu_hours,p10}')::double precision as gpu_hours_p10,
-    (estimates.answer #>> '{totals,gpu_hours,p50}')::double precision as gpu_hours_p50,
-    (estimates.answer #>> '{totals,gpu_hours,p90}')::double precision as gpu_hours_p90,
-    done.gpu_hours as gpu_hours_actual,
-    (estimates.answer #>> '{totals,wall_hours,mean}')::double precision as wall_hours_mean,
-    (estimates.answer #>> '{totals,wall_hours,p10}')::double precision as wall_hours_p10,
-    (estimates.answer #>> '{totals,wall_hours,p50}')::double precision as wall_hours_p50,
-    (estimates.answer #>> '{totals,wall_hours,p90}')::double precision as wall_hours_p90,
-    done.wall_hours as wall_hours_actual,
-    (estimates.answer #>> '{totals,disk_gb,mean}')::double precision as disk_gb_mean,
-    (estimates.answer #>> '{totals,disk_gb,p10}')::double precision as disk_gb_p10,
-    (estimates.answer #>> '{totals,disk_gb,p50}')::double precision as disk_gb_p50,
-    (estimates.answer #>> '{totals,disk_gb,p90}')::double precision as disk_gb_p90,
-    done.disk_gb as disk_gb_actual,
-    (estimates.answer #>> '{totals,energy_kwh,mean}')::double precision as energy_kwh_mean,
-    (estimates.answer #>> '{totals,energy_kwh,p10}')::double precision as energy_kwh_p10,
-    (estimates.answer #>> '{totals,energy_kwh,p50}')::double precision as energy_kwh_p50,
-    (estimates.answer #>> '{totals,energy_kwh,p90}')::double precision as energy_kwh_p90,
-    done.energy_kwh as energy_kwh_actual
+    done.scene_count
+    {%- for quantity in ('gpu_hours', 'wall_hours', 'disk_gb', 'energy_kwh') %}
+    {%- for part in ('mean', 'p10', 'p50', 'p90') %},
+    (estimates.answer #>> '{totals,{{ quantity }},{{ part }}}')::double precision as {{ quantity }}_{{ part }}
+    {%- endfor %},
+    done.{{ quantity }} as {{ quantity }}_actual
+    {%- endfor %}
 from done
 join {{ source('ops', 'estimates') }} as estimates
     on estimates.id = done.estimate_id and estimates.estimated_scenes = done.scene_count

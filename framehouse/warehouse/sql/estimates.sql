@@ -58,58 +58,52 @@ order by workflow, tier nulls first;
 -- Bias: how far the sum of predictions is above the sum of actuals. MdAPE: median absolute error of the median's
 -- prediction. Coverage: how often the actual lay within P10-P90, among those that had an interval. Of scenes that are
 -- done: a part is no actual of the whole.
+with scores as (
+    select
+        workflow, tier, quantity,
+        date_trunc(%(grain)s, finished_at, %(zone)s) as bucket,
+        count(*) as scene_count,
+        sum(mean) filter (where actual is not null) / nullif(sum(actual) filter (where mean is not null), 0) - 1
+            as bias_ratio,
+        percentile_cont(0.5) within group (order by abs(p50 - actual) / nullif(actual, 0)) as mdape_ratio,
+        avg(case when actual between p10 and p90 then 1.0 else 0.0 end)
+            filter (where p10 is not null and actual is not null)::double precision as coverage_ratio
+    from mart.estimate_scores
+    cross join lateral (values
+        ('wall', wall_seconds_mean, wall_seconds_p10, wall_seconds_p50, wall_seconds_p90, wall_seconds_actual),
+        ('gpu', gpu_seconds_mean, gpu_seconds_p10, gpu_seconds_p50, gpu_seconds_p90, gpu_seconds_actual),
+        ('disk', disk_mb_mean, disk_mb_p10, disk_mb_p50, disk_mb_p90, disk_mb_actual),
+        ('energy', energy_joules_mean, energy_joules_p10, energy_joules_p50, energy_joules_p90, energy_joules_actual),
+        ('vram', vram_peak_mb_mean, vram_peak_mb_p10, vram_peak_mb_p50, vram_peak_mb_p90, vram_peak_mb_actual),
+        ('rss', rss_peak_mb_mean, rss_peak_mb_p10, rss_peak_mb_p50, rss_peak_mb_p90, rss_peak_mb_actual)
+    ) as quantities (quantity, mean, p10, p50, p90, actual)
+    where is_done and wall_seconds_mean is not null
+      and (%(workflow)s::text is null or workflow = %(workflow)s)
+      and finished_at >= %(start)s and finished_at < %(end)s
+    group by workflow, tier, quantity, bucket
+)
 select
-    workflow,
-    tier,
-    date_trunc(%(grain)s, finished_at, %(zone)s) as bucket,
-    count(*) as scene_count,
-    sum(wall_seconds_mean) filter (where wall_seconds_actual is not null)
-        / nullif(sum(wall_seconds_actual) filter (where wall_seconds_mean is not null), 0) - 1 as wall_bias_ratio,
-    percentile_cont(0.5) within group (
-        order by abs(wall_seconds_p50 - wall_seconds_actual) / nullif(wall_seconds_actual, 0)) as wall_mdape_ratio,
-    avg(case when wall_seconds_actual between wall_seconds_p10 and wall_seconds_p90 then 1.0 else 0.0 end)
-        filter (where wall_seconds_p10 is not null and wall_seconds_actual is not null)::double precision
-        as wall_coverage_ratio,
-    sum(gpu_seconds_mean) filter (where gpu_seconds_actual is not null)
-        / nullif(sum(gpu_seconds_actual) filter (where gpu_seconds_mean is not null), 0) - 1 as gpu_bias_ratio,
-    percentile_cont(0.5) within group (
-        order by abs(gpu_seconds_p50 - gpu_seconds_actual) / nullif(gpu_seconds_actual, 0)) as gpu_mdape_ratio,
-    avg(case when gpu_seconds_actual between gpu_seconds_p10 and gpu_seconds_p90 then 1.0 else 0.0 end)
-        filter (where gpu_seconds_p10 is not null and gpu_seconds_actual is not null)::double precision
-        as gpu_coverage_ratio,
-    sum(disk_mb_mean) filter (where disk_mb_actual is not null)
-        / nullif(sum(disk_mb_actual) filter (where disk_mb_mean is not null), 0) - 1 as disk_bias_ratio,
-    percentile_cont(0.5) within group (
-        order by abs(disk_mb_p50 - disk_mb_actual) / nullif(disk_mb_actual, 0)) as disk_mdape_ratio,
-    avg(case when disk_mb_actual between disk_mb_p10 and disk_mb_p90 then 1.0 else 0.0 end)
-        filter (where disk_mb_p10 is not null and disk_mb_actual is not null)::double precision
-        as disk_coverage_ratio,
-    sum(energy_joules_mean) filter (where energy_joules_actual is not null)
-        / nullif(sum(energy_joules_actual) filter (where energy_joules_mean is not null), 0) - 1 as energy_bias_ratio,
-    percentile_cont(0.5) within group (
-        order by abs(energy_joules_p50 - energy_joules_actual) / nullif(energy_joules_actual, 0)) as energy_mdape_ratio,
-    avg(case when energy_joules_actual between energy_joules_p10 and energy_joules_p90 then 1.0 else 0.0 end)
-        filter (where energy_joules_p10 is not null and energy_joules_actual is not null)::double precision
-        as energy_coverage_ratio,
-    sum(vram_peak_mb_mean) filter (where vram_peak_mb_actual is not null)
-        / nullif(sum(vram_peak_mb_actual) filter (where vram_peak_mb_mean is not null), 0) - 1 as vram_bias_ratio,
-    percentile_cont(0.5) within group (
-        order by abs(vram_peak_mb_p50 - vram_peak_mb_actual) / nullif(vram_peak_mb_actual, 0)) as vram_mdape_ratio,
-    avg(case when vram_peak_mb_actual between vram_peak_mb_p10 and vram_peak_mb_p90 then 1.0 else 0.0 end)
-        filter (where vram_peak_mb_p10 is not null and vram_peak_mb_actual is not null)::double precision
-        as vram_coverage_ratio,
-    sum(rss_peak_mb_mean) filter (where rss_peak_mb_actual is not null)
-        / nullif(sum(rss_peak_mb_actual) filter (where rss_peak_mb_mean is not null), 0) - 1 as rss_bias_ratio,
-    percentile_cont(0.5) within group (
-        order by abs(rss_peak_mb_p50 - rss_peak_mb_actual) / nullif(rss_peak_mb_actual, 0)) as rss_mdape_ratio,
-    avg(case when rss_peak_mb_actual between rss_peak_mb_p10 and rss_peak_mb_p90 then 1.0 else 0.0 end)
-        filter (where rss_peak_mb_p10 is not null and rss_peak_mb_actual is not null)::double precision
-        as rss_coverage_ratio
-from mart.estimate_scores
-where is_done and wall_seconds_mean is not null
-  and (%(workflow)s::text is null or workflow = %(workflow)s)
-  and finished_at >= %(start)s and finished_at < %(end)s
-group by workflow, tier, date_trunc(%(grain)s, finished_at, %(zone)s)
+    workflow, tier, bucket, max(scene_count) as scene_count,
+    max(bias_ratio) filter (where quantity = 'wall') as wall_bias_ratio,
+    max(mdape_ratio) filter (where quantity = 'wall') as wall_mdape_ratio,
+    max(coverage_ratio) filter (where quantity = 'wall') as wall_coverage_ratio,
+    max(bias_ratio) filter (where quantity = 'gpu') as gpu_bias_ratio,
+    max(mdape_ratio) filter (where quantity = 'gpu') as gpu_mdape_ratio,
+    max(coverage_ratio) filter (where quantity = 'gpu') as gpu_coverage_ratio,
+    max(bias_ratio) filter (where quantity = 'disk') as disk_bias_ratio,
+    max(mdape_ratio) filter (where quantity = 'disk') as disk_mdape_ratio,
+    max(coverage_ratio) filter (where quantity = 'disk') as disk_coverage_ratio,
+    max(bias_ratio) filter (where quantity = 'energy') as energy_bias_ratio,
+    max(mdape_ratio) filter (where quantity = 'energy') as energy_mdape_ratio,
+    max(coverage_ratio) filter (where quantity = 'energy') as energy_coverage_ratio,
+    max(bias_ratio) filter (where quantity = 'vram') as vram_bias_ratio,
+    max(mdape_ratio) filter (where quantity = 'vram') as vram_mdape_ratio,
+    max(coverage_ratio) filter (where quantity = 'vram') as vram_coverage_ratio,
+    max(bias_ratio) filter (where quantity = 'rss') as rss_bias_ratio,
+    max(mdape_ratio) filter (where quantity = 'rss') as rss_mdape_ratio,
+    max(coverage_ratio) filter (where quantity = 'rss') as rss_coverage_ratio
+from scores
+group by workflow, tier, bucket
 order by bucket, workflow, tier nulls first;
 
 -- name: totals
