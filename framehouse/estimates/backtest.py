@@ -17,7 +17,7 @@ from framehouse.estimates.candidates import NORMAL_P90, SHARES
 from framehouse.estimates.forecast import Forecaster
 from framehouse.estimates.memory import Sample, Shared, ln_works
 from framehouse.estimates.outlook import INTERVAL_FROM
-from framehouse.estimates.totals import Distribution, part_of, total
+from framehouse.estimates.totals import Distribution, total
 from framehouse.progress import SILENT, Reporter
 
 #: Consecutive attempts whose total is compared with the total that was predicted.
@@ -146,7 +146,7 @@ def _foreseen(
     groups: dict[str, list[Attempt]] = {}
     for attempt in batch:
         groups.setdefault(attempt.key, []).append(attempt)
-    parts, actual = [], 0.0
+    records, means, actual = [], [], 0.0
     for key, group in groups.items():
         if key not in forecasters:
             continue
@@ -154,9 +154,13 @@ def _foreseen(
         said = outlook.predict(outlook.levels(np.array([ln_works(attempt.works) for attempt in group])))
         is_known = ~np.isnan(said.p90[:, 0])
         if is_known.any():
-            parts.append(part_of(outlook.record, 0, said.mean[is_known, 0].tolist()))
+            records.append(outlook.record)
+            means.append(said.mean[is_known, 0])
             actual += math.fsum(a.cost for a, is_one in zip(group, is_known, strict=True) if is_one)
-    return [(actual, total(parts, shared.totals()[0]))] if actual else []
+    if not actual:
+        return []
+    sums, squares = np.array([(mean.sum(), mean @ mean) for mean in means]).T
+    return [(actual, total(np.array(records), 0, sums, squares, shared.totals()[0]))]
 
 
 def pinball(share: float, actual: float, predicted: float) -> float:

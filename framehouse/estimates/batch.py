@@ -16,7 +16,7 @@ from framehouse.estimates.prices import Prices, prices
 from framehouse.estimates.scene import Cell, estimates, tier_of, works_of
 from framehouse.estimates.spending import told
 from framehouse.estimates.store import store
-from framehouse.estimates.sums import breakdown, shares, totals, unknown
+from framehouse.estimates.sums import Shares, totals, unknown
 from framehouse.estimates.totals import Distribution
 from framehouse.estimates.wire import (
     BatchAnswer,
@@ -51,7 +51,7 @@ def estimate_batch(warehouse: Warehouse, request: BatchRequest) -> BatchAnswer:
             session, {(scene.workflow, tier) for scene, tier in zip(request.scenes, tiers, strict=True)}
         )
     scenes, outcome = known.outcome(request.scenes, keys, tiers, around)
-    both = list(zip(request.scenes, scenes, strict=True))
+    shares = Shares(list(zip(request.scenes, scenes, strict=True)))
     whole = outcome.totals
     of_budgets = {"gpu_hours": whole.gpu_hours, "cost": whole.cost, "disk_gb": whole.disk_gb}
     budgets = told(
@@ -68,12 +68,12 @@ def estimate_batch(warehouse: Warehouse, request: BatchRequest) -> BatchAnswer:
         total_energy_kwh=_mean(whole.energy_kwh),
         total_cost=_mean(whole.cost),
         queue_depth=None if around.queue is None else len(around.queue.waiting),
-        by_scene_type=shares(both, Dimension.SCENE_TYPE),
-        by_character=shares(both, Dimension.CHARACTER),
-        by_variant=shares(both, Dimension.VARIANT),
-        by_tier=shares(both, Dimension.TIER),
-        by_workflow=shares(both, Dimension.WORKFLOW),
-        breakdown=breakdown(both, request.drill_down),
+        by_scene_type=shares.by(Dimension.SCENE_TYPE),
+        by_character=shares.by(Dimension.CHARACTER),
+        by_variant=shares.by(Dimension.VARIANT),
+        by_tier=shares.by(Dimension.TIER),
+        by_workflow=shares.by(Dimension.WORKFLOW),
+        breakdown=shares.breakdown(request.drill_down),
         what_if=tuple(
             known.varied(place, variation, request.scenes, keys, tiers, around, (scenes, outcome))
             for place, variation in enumerate(request.what_if, start=1)
@@ -159,7 +159,7 @@ def _answer(scene_key: str, cell: Cell, found: Estimate | NoEstimate) -> SceneAn
         scene_key=scene_key,
         workflow=workflow,
         tier=tier,
-        segments_needed=int(works[0][1]),
+        segments_needed=works.segments,
         estimate=found if isinstance(found, Estimate) else None,
         reason=found.reason if isinstance(found, NoEstimate) else None,
     )

@@ -10,7 +10,7 @@ import numpy as np
 from framehouse.estimates.candidates import BASES, NORMAL_P90, Array
 from framehouse.estimates.known import Key, Knowledge, Known
 from framehouse.estimates.learning import COSTS, WALL
-from framehouse.estimates.scene import Cell, works_array
+from framehouse.estimates.scene import Cell, Works, works_array
 from framehouse.estimates.schedule import Job, Kind, simulate
 from framehouse.estimates.wire import Pool, WallClock
 from framehouse.events import Queue, QueuedJob, RunningJob
@@ -131,7 +131,7 @@ def wall_clock(
 
 
 def _cell(job: QueuedJob | RunningJob) -> Cell:
-    return (job.workflow, job.tier), (("segments", job.segment_count),)
+    return (job.workflow, job.tier), Works(job.segment_count)
 
 
 class _Kinds:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from framehouse.estimates.learning import COSTS, FACTOR, VERSION, WALL, learnt, shared_of
-from framehouse.estimates.outlook import INTERVAL_FROM, MOSTLY_KNOWN, Outlook, layout
-from framehouse.estimates.totals import TOGETHER, Part, part_of
+from framehouse.estimates.outlook import INTERVAL_FROM, Outlook, is_at_times_nothing, layout
+from framehouse.estimates.totals import TOGETHER
 from framehouse.warehouse import Session
 
 Confidence = Literal["high", "medium", "low"]
@@ -50,19 +50,11 @@ class Known:
             return "high"
         return "medium" if count >= MEDIUM_FROM else "low"
 
-    def is_at_times_nothing(self, cost: int) -> bool:
-        """Whether more than one sample in a hundred is nothing, and others are not."""
-        return bool(0 < self.record["known_ratio"][cost] < MOSTLY_KNOWN)
-
     def why_no_interval(self, cost: int) -> str | None:
         """The reason why a cost that is predicted has no interval; None where it has one."""
         if self.record["counts"][cost] < INTERVAL_FROM:
             return "too_few_samples"
-        return "zeros_among_samples" if self.is_at_times_nothing(cost) else None
-
-    def part(self, cost: int, means: Sequence[float]) -> Part:
-        """What jobs of these means are in a total."""
-        return part_of(self.record, cost, means)
+        return "zeros_among_samples" if is_at_times_nothing(self.record["known_ratio"][cost]) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +65,13 @@ class Knowledge:
     records: npt.NDArray[np.void]
     totals: npt.NDArray[np.void]
 
+    def of(self, keys: Sequence[Key]) -> npt.NDArray[np.void]:
+        """The record of each of these keys, all of which are known."""
+        return self.records[[self.by_key[key].place for key in keys]]
+
     def outlook(self, keys: Sequence[Key]) -> Outlook:
-        """The predictions for a job of each of these keys, all of which are known."""
-        return Outlook(self.records[[self.by_key[key].place for key in keys]])
+        """The predictions for a job of each of these keys."""
+        return Outlook(self.of(keys))
 
 
 def knowledge(session: Session, workflows: Collection[str]) -> Knowledge:

@@ -122,6 +122,11 @@ class Outlook:
                 found[:, :, 2] = found[:, :, 1] + own
         return np.where(np.isnan(self._records["quantiles"][..., MEDIAN]), np.nan, found)
 
+    @property
+    def is_at_times_nothing(self) -> npt.NDArray[np.bool_]:
+        """Whether more than one sample in a hundred is nothing, and others are not: (m, C)."""
+        return is_at_times_nothing(self._records["known_ratio"])
+
     def yardstick(self, cost: int) -> tuple[str, int]:
         """By which worker's yardstick (of WORKERS) and which basis a cost is foreseen best, all being known."""
         record = self.record
@@ -164,6 +169,12 @@ class Outlook:
         )
         said[..., : len(SHARES)] += (lower + (place - below)[..., None] * (upper - lower)) * extra[..., None]
         said[..., MEAN] += self._records["cold_ratio"] * extra
+
+
+def is_at_times_nothing(known_ratio: Array) -> npt.NDArray[np.bool_]:
+    """Whether more than one sample in a hundred is nothing, and others are not."""
+    found: npt.NDArray[np.bool_] = (known_ratio > 0) & (known_ratio < MOSTLY_KNOWN)
+    return found
 
 
 def cold_parts(said: Array, ratio: float) -> Array:

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from framehouse.estimates.candidates import BASES, Array
 from framehouse.estimates.known import Key, Knowledge, Known, knowledge
 from framehouse.estimates.learning import WALL
-from framehouse.estimates.memory import ln_works
+from framehouse.estimates.outlook import Outlook, Predicted
 from framehouse.estimates.prices import Prices, prices
 from framehouse.estimates.totals import Distribution
 from framehouse.estimates.wire import Estimate, NoEstimate, SceneRequest, no_estimate
@@ -19,8 +20,19 @@ _WIDEST = 1e6
 #: Of one side of a picture, and of a medium.
 _MOST_PIXELS, _MOST_SECONDS = 100_000, 1e7
 
-#: What a scene is of: its workflow and tier, and the amounts of work by name, segments first.
-Cell = tuple[Key, tuple[tuple[str, float], ...]]
+
+class Works(NamedTuple):
+    """The amounts of work of a scene in the order of WORKS, None where unknown."""
+
+    segments: int
+    frames: float | None = None
+    megapixel_frames: float | None = None
+    input_seconds: float | None = None
+    jobs: int = 1
+
+
+#: What a scene is of.
+Cell = tuple[Key, Works]
 
 
 def estimate_scene(warehouse: Warehouse, scene: SceneRequest) -> Estimate | NoEstimate:
@@ -46,31 +58,30 @@ def estimates(
         return found
     outlook = knowledge.outlook([key for key, _ in known])
     said = outlook.predict(outlook.levels(works_array(known)))
-    numbers = np.stack([said.mean, said.p10, said.p50, said.p90], axis=2).tolist()
     price = {key: rates.per_gpu_second(knowledge.by_key[key]) for key in {key for key, _ in known}}
-    for cell, four, basis in zip(known, numbers, said.basis[:, WALL].tolist(), strict=True):
-        found[cell] = _estimate(knowledge.by_key[cell[0]], cell, four, BASES[basis], price[cell[0]])
+    for cell, costs, basis in zip(
+        known, _distributions(outlook, said), said.basis[:, WALL].tolist(), strict=True
+    ):
+        found[cell] = _estimate(knowledge.by_key[cell[0]], cell, costs, BASES[basis], price[cell[0]])
     return found
 
 
-def works_of(scene: SceneRequest) -> tuple[tuple[str, float], ...]:
+def works_of(scene: SceneRequest) -> Works:
     """The amounts of work that a scene is known to be."""
-    said = scene.parameters or {}
+    segments, frames, said = segments_needed(scene), scene.frame_count or None, scene.parameters
+    if not said:
+        return Works(segments, frames)
     width, height = (_number(said.get(name), _MOST_PIXELS) for name in ("width", "height"))
-    duration = _number(said.get("input_duration_seconds"), _MOST_SECONDS)
-    found: list[tuple[str, float]] = [("segments", segments_needed(scene))]
-    if scene.frame_count:
-        found.append(("frames", scene.frame_count))
-        if width and height:
-            found.append(("megapixel_frames", scene.frame_count * width * height / 1e6))
-    if duration:
-        found.append(("input_seconds", duration))
-    return tuple(found)
+    megapixel_frames = frames * width * height / 1e6 if frames and width and height else None
+    return Works(
+        segments, frames, megapixel_frames, _number(said.get("input_duration_seconds"), _MOST_SECONDS)
+    )
 
 
 def works_array(cells: Sequence[Cell]) -> Array:
-    """ln of the amounts of each cell: (m, WORKS)."""
-    return np.array([ln_works(dict(works)) for _, works in cells])
+    """ln of the amounts of each cell: (m, WORKS), NaN where unknown."""
+    found: Array = np.log(np.array([works for _, works in cells], np.float64))
+    return found
 
 
 def segments_needed(scene: SceneRequest) -> int:
@@ -94,23 +105,34 @@ def _number(value: object, most: float) -> float | None:
     return float(value) if is_number and 0 < value <= most else None  # type: ignore[operator,arg-type]
 
 
+def _distributions(outlook: Outlook, said: Predicted) -> list[list[Distribution | None]]:
+    """That of each cost of each cell, None where nothing is said."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        is_wide = np.maximum(said.p90 / said.p50, said.p50 / np.maximum(said.p10, 1e-300)) > _WIDEST
+    found = np.stack([said.mean, said.p10, said.p50, said.p90], axis=2)
+    found[is_wide & (said.p50 > 0), 1::2] = np.nan
+    # The median of what is often nothing is nothing or of the rest.
+    found[np.isnan(said.p10) & outlook.is_at_times_nothing, 2] = np.nan
+    found[np.isnan(said.p50)] = np.nan
+    ends = found.astype(object)
+    ends[np.isnan(found)] = None
+    return [[None if one[0] is None else Distribution(*one) for one in cell] for cell in ends.tolist()]
+
+
 def _estimate(
-    history: Known, cell: Cell, numbers: list[list[float]], basis: str, price: float | None
+    history: Known, cell: Cell, costs: Sequence[Distribution | None], basis: str, price: float | None
 ) -> Estimate | NoEstimate:
-    """`numbers` are mean, P10, P50 and P90 of each cost."""
-    wall, gpu, disk, energy, vram, rss = found = [
-        _distribution(history, cost, *four) for cost, four in enumerate(numbers)
-    ]
+    wall, gpu, disk, energy, vram, rss = costs
     if wall is None:
         is_forgotten = history.record["counts"][WALL] == 0
         return no_estimate("raw_dropped" if is_forgotten else "no_segment_counts")
     reasons = (
         history.why_no_interval(cost) or "too_wide"
-        for cost, one in enumerate(found)
+        for cost, one in enumerate(costs)
         if one is not None and one.p10 is None
     )
     return Estimate(
-        segments_needed=int(cell[1][0][1]),
+        segments_needed=cell[1].segments,
         gpu_seconds=gpu,
         wall_seconds=wall,
         disk_mb=disk,
@@ -123,15 +145,3 @@ def _estimate(
         basis=basis,
         interval_reason=next(reasons, None),
     )
-
-
-def _distribution(
-    history: Known, cost: int, mean: float, low: float, middle: float, high: float
-) -> Distribution | None:
-    if math.isnan(middle):
-        return None
-    if math.isnan(low):
-        return Distribution(mean, None, None if history.is_at_times_nothing(cost) else middle, None)
-    if middle > 0 and max(high / middle, middle / max(low, 1e-300)) > _WIDEST:
-        return Distribution(mean, None, middle, None)
-    return Distribution(mean, low, middle, high)

@@ -4,13 +4,12 @@ Each of some hundred replicas draws how long every job takes, and gives each job
 first. Workers are unequal: what a job takes depends on who gets it.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from framehouse.estimates.durations import Array, Durations, Job, Kind
+from framehouse.estimates.durations import Array, Durations, Indices, Job, Kind
 
 __all__ = ["Finish", "Job", "Kind", "Schedule", "simulate"]
 
@@ -65,12 +64,18 @@ def simulate(
     everything = [*waiting, *jobs]
     order = sorted(range(len(everything)), key=lambda index: -everything[index].priority)  # stable
     queue = [everything[index] for index in order]
-    seats = _seats(kinds, queue, workers, running)
+    names = dict.fromkeys([*workers, *(job.worker for job in running)])
+    columns = {name: column for column, name in enumerate(names)}
+    factors = np.array([[kind.factor(name) for name in names] for kind in kinds])
+    jobs_by_kind = np.bincount([job.kind for job in queue], minlength=len(kinds))
+    speeds = dict(zip(names, (jobs_by_kind @ factors).tolist(), strict=True))
+    seats = _seats(speeds, workers, running)
     if not seats:
         raise ValueError("a pool without workers never finishes")
     replicas = next((count for most, count in _REPLICAS if len(queue) <= most), _LEAST_REPLICAS)
     durations = Durations(kinds, running, replicas=replicas, common=common, seed=seed)
-    pool = _Pool(kinds, queue, seats, durations.remaining())
+    of_seats = factors[:, [columns[one.worker] for one in seats]]
+    pool = _Pool(of_seats, jobs_by_kind, seats, durations.remaining())
     drawn = np.concatenate([durations.whole(waiting, _WAITING), durations.whole(jobs, _BATCH)])
     done = np.zeros_like(pool.free[0])
     for index, job in zip(order, queue, strict=True):
@@ -87,7 +92,7 @@ def simulate(
 
 @dataclass(slots=True)
 class _Seat:
-    """A worker, which job of `running` it is busy with, and ln of its usual factor in this queue."""
+    """A worker, the sum of ln of its factors over this queue, and which job of `running` it is busy with."""
 
     worker: str | None
     speed: float
@@ -95,7 +100,7 @@ class _Seat:
 
 
 def _seats(
-    kinds: Sequence[Kind], queue: Sequence[Job], workers: Sequence[str | None], running: Sequence[Job]
+    speeds: Mapping[str | None, float], workers: Sequence[str | None], running: Sequence[Job]
 ) -> list[_Seat]:
     """Everyone in the pool, the fastest first, with the jobs that run.
 
@@ -103,12 +108,9 @@ def _seats(
     is taken for the fastest that is idle: names differ between programs, and dispatchers fill fast workers first.
     Where nobody is idle, or where its worker is busy with another job, the pool is larger than it says.
     """
-    counts = [(kinds[kind].factors, count) for kind, count in Counter(job.kind for job in queue).items()]
 
     def seat(worker: str | None) -> _Seat:
-        if worker is None:
-            return _Seat(None, 0.0)
-        return _Seat(worker, sum([factors.get(worker, 0.0) * count for factors, count in counts]))
+        return _Seat(worker, speeds[worker])
 
     def by_speed(one: _Seat) -> float:
         return one.speed
@@ -148,14 +150,15 @@ class _Pool:
     """
 
     def __init__(
-        self, kinds: Sequence[Kind], queue: Sequence[Job], seats: Sequence[_Seat], remaining: Array
+        self, factors: Array, jobs_by_kind: Indices, seats: Sequence[_Seat], remaining: Array
     ) -> None:
-        factors = np.array([[kind.factor(one.worker) for one in seats] for kind in kinds])
+        """factors are ln of each seat's, (kinds, seats); jobs_by_kind counts the queue's, (kinds,)."""
+        job_count = int(jobs_by_kind.sum())
         idle = [index for index, one in enumerate(seats) if one.busy_with is None]
         # Every job can begin at once: as many as there are jobs, the fastest, are ever given one.
-        surplus = set(idle[len(queue) :])
+        surplus = set(idle[job_count:])
         kept = [index for index in range(len(seats)) if index not in surplus]
-        is_short = len(idle) < len(queue)
+        is_short = len(idle) < job_count
         free = np.zeros((len(kept) + is_short, 1 + is_short, remaining.shape[1]))
         for row, index in enumerate(kept):
             busy_with = seats[index].busy_with
@@ -164,7 +167,7 @@ class _Pool:
         chosen = factors[:, kept]
         if is_short:
             usual = np.median(factors, axis=1)
-            speed = sum(float(usual[job.kind]) for job in queue)
+            speed = float(jobs_by_kind @ usual)
             place = sum(seats[index].speed <= speed for index in kept)
             free[place + 1 :] = free[place:-1].copy()
             free[place] = np.array([[_NEVER], [0.0]])

@@ -3,11 +3,15 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from operator import attrgetter
 
-from framehouse.estimates.known import Key, Knowledge
-from framehouse.estimates.learning import COSTS
+import numpy as np
+
+from framehouse.estimates.candidates import Array
+from framehouse.estimates.known import Knowledge, Known
+from framehouse.estimates.learning import COSTS, GPU, WALL
 from framehouse.estimates.prices import Prices
-from framehouse.estimates.totals import Distribution, Part, total
+from framehouse.estimates.totals import Distribution, total
 from framehouse.estimates.wire import (
     Breakdown,
     Dimension,
@@ -22,6 +26,15 @@ from framehouse.units import gib_from_mib, hours_from_seconds
 
 #: Of seconds, MiB and joules in what totals are told in.
 _HOUR, _GIB, _KWH = hours_from_seconds(1), gib_from_mib(1), 1 / 3.6e6
+#: What is summed, in the order in which shares have it: the place among COSTS by which it scatters, and its factor.
+_SUMMED = {
+    "gpu_seconds": (GPU, _HOUR),
+    "wall_seconds": (WALL, _HOUR),
+    "disk_mb": (COSTS.index("output_mb"), _GIB),
+    "energy_joules": (COSTS.index("energy_joules"), _KWH),
+    "cost": (GPU, 1.0),
+}
+_SUMMED_OF = attrgetter(*_SUMMED)
 _Scene = tuple[SceneRequest, SceneAnswer]
 
 _NAMES: Mapping[Dimension, Callable[[_Scene], str | None]] = {
@@ -35,78 +48,99 @@ _NAMES: Mapping[Dimension, Callable[[_Scene], str | None]] = {
 
 def totals(scenes: Iterable[SceneAnswer], knowledge: Knowledge, rates: Prices) -> Totals:
     """Totals over the scenes that have an estimate."""
-    groups: dict[Key, list[Estimate]] = {}
-    for scene in scenes:
-        if scene.estimate is not None:
-            groups.setdefault((scene.workflow, scene.tier), []).append(scene.estimate)
+    estimated = [(scene, scene.estimate) for scene in scenes if scene.estimate is not None]
+    keys = [(scene.workflow, scene.tier) for scene, _ in estimated]
+    histories = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    known, records = [knowledge.by_key[key] for key in histories], knowledge.of(list(histories))
+    which = [histories[key] for key in keys]
+    means = np.array([_means(estimate) for _, estimate in estimated]).reshape(-1, len(_SUMMED))
     reasons: list[str] = []
 
-    def summed(quantity: str, cost: int, factor: float = 1.0) -> Distribution | None:
-        parts: list[Part] = []
-        if sum(len(group) for group in groups.values()) == 1:
-            [[alone]] = groups.values()
-            found: Distribution | None = getattr(alone, quantity)
-            if found is not None and (reason := knowledge.by_key[next(iter(groups))].why_no_interval(cost)):
-                reasons.append(reason)
-            return None if found is None else found.times(factor)
-        for key, group in groups.items():
-            means = [one.mean for e in group if (one := getattr(e, quantity)) is not None]
-            if len(means) < len(group):
-                return None
-            parts.append(knowledge.by_key[key].part(cost, means))
-        if not parts:
+    def summed(quantity: str, mean: Array) -> Distribution | None:
+        if not estimated or np.isnan(mean).any():
             return None
-        why = [knowledge.by_key[key].why_no_interval(cost) for key in groups]
-        if any(why):
-            reasons.extend(reason for reason in why if reason)
-            return Distribution(math.fsum(part.mean for part in parts) * factor, None, None, None)
-        return total(parts, knowledge.totals[cost]).times(factor)
+        cost, factor = _SUMMED[quantity]
+        why = [reason for one in known if (reason := one.why_no_interval(cost)) is not None]
+        if len(estimated) == 1:
+            alone: Distribution = getattr(estimated[0][1], quantity)
+            reasons.extend((why or ["too_wide"]) if alone.p10 is None else [])
+            return alone.times(factor)
+        reasons.extend(why)
+        sums, squares = (np.bincount(which, by).astype(np.float64) for by in (mean, mean * mean))
+        if why:
+            return Distribution(float(sums.sum()) * factor, None, None, None)
+        return total(records, cost, sums, squares, knowledge.totals[cost]).times(factor)
 
-    wall, gpu, disk, energy = range(4)
-    assert COSTS[:4] == ("wall_seconds", "gpu_seconds", "output_mb", "energy_joules")
-    wall_hours = summed("wall_seconds", wall, _HOUR)
-    gpu_hours = summed("gpu_seconds", gpu, _HOUR)
-    money = summed("cost", gpu)
+    gpu_hours, wall_hours, disk_gb, energy_kwh, cost = map(summed, _SUMMED, means.T)
     return Totals(
         gpu_hours=gpu_hours,
         wall_hours=wall_hours,
-        disk_gb=summed("disk_mb", disk, _GIB),
-        energy_kwh=summed("energy_joules", energy, _KWH),
-        cost=money,
+        disk_gb=disk_gb,
+        energy_kwh=energy_kwh,
+        cost=cost,
         currency=rates.currency,
         interval_reason=reasons[0] if reasons else None,
-        cost_reason=_why_no_cost(groups, knowledge, rates, gpu_hours) if money is None else None,
+        cost_reason=_why_no_cost(known, rates, gpu_hours) if cost is None else None,
     )
 
 
-def _why_no_cost(
-    groups: Mapping[Key, Sequence[Estimate]],
-    knowledge: Knowledge,
-    rates: Prices,
-    gpu_hours: Distribution | None,
-) -> str:
-    if not groups:
+def _why_no_cost(known: Sequence[Known], rates: Prices, gpu_hours: Distribution | None) -> str:
+    if not known:
         return "nothing_estimated"
     if gpu_hours is None:
         return "gpu_time_unknown"
-    return next(why for key in groups if (why := rates.why_none(knowledge.by_key[key])))
+    return next(why for one in known if (why := rates.why_none(one)))
 
 
-def shares(scenes: Sequence[_Scene], dimension: Dimension) -> tuple[Share, ...]:
-    """The parts of a batch by one dimension, in the order of their names, those without one last."""
-    return tuple(_share(name, part) for name, part in _groups(scenes, dimension))
+def _means(estimate: Estimate) -> list[float]:
+    """Those of what is summed, NaN where unknown."""
+    return [math.nan if one is None else one.mean for one in _SUMMED_OF(estimate)]
 
 
-def breakdown(scenes: Sequence[_Scene], dimensions: Sequence[Dimension]) -> tuple[Breakdown, ...]:
-    """The parts of a batch by the first dimension, and of each of them by the next ones."""
-    if not dimensions:
-        return ()
-    return tuple(
-        Breakdown(
-            **asdict(_share(name, part)), dimension=dimensions[0], parts=breakdown(part, dimensions[1:])
+class Shares:
+    """The scenes of a batch, to be summed up by dimensions. Sums are of means; one that lacks a part (a scene whose GPU
+    time was never measured) is unknown, not smaller."""
+
+    def __init__(self, scenes: Sequence[_Scene]) -> None:
+        self._scenes, self._everything = scenes, range(len(scenes))
+        self._is_estimated = np.array([answer.estimate is not None for _, answer in scenes])
+        nothing = [0.0] * len(_SUMMED)
+        means = [nothing if answer.estimate is None else _means(answer.estimate) for _, answer in scenes]
+        self._amounts = np.array(means) * [factor for _, factor in _SUMMED.values()]
+
+    def by(self, dimension: Dimension) -> tuple[Share, ...]:
+        """The parts by one dimension, in the order of their names, those without one last."""
+        return tuple(self._share(name, part) for name, part in self._groups(self._everything, dimension))
+
+    def breakdown(self, dimensions: Sequence[Dimension]) -> tuple[Breakdown, ...]:
+        """The parts by the first dimension, and of each of them by the next ones."""
+        return self._breakdown(self._everything, dimensions)
+
+    def _breakdown(self, places: Sequence[int], dimensions: Sequence[Dimension]) -> tuple[Breakdown, ...]:
+        if not dimensions:
+            return ()
+        first, *rest = dimensions
+        return tuple(
+            Breakdown(**asdict(self._share(name, part)), dimension=first, parts=self._breakdown(part, rest))
+            for name, part in self._groups(places, first)
         )
-        for name, part in _groups(scenes, dimensions[0])
-    )
+
+    def _groups(self, places: Sequence[int], dimension: Dimension) -> list[tuple[str | None, list[int]]]:
+        groups: dict[str | None, list[int]] = {}
+        name = _NAMES[dimension]
+        for place in places:
+            groups.setdefault(name(self._scenes[place]), []).append(place)
+        return sorted(groups.items(), key=lambda item: (item[0] is None, item[0] or ""))
+
+    def _share(self, name: str | None, places: Sequence[int]) -> Share:
+        estimated = int(self._is_estimated[places].sum())
+        amounts = self._amounts[places].sum(axis=0).tolist()
+        return Share(
+            name,
+            len(places),
+            estimated,
+            *(None if not estimated or math.isnan(amount) else amount for amount in amounts),
+        )
 
 
 def unknown(scenes: Iterable[SceneAnswer]) -> tuple[Unknown, ...]:
@@ -120,32 +154,4 @@ def unknown(scenes: Iterable[SceneAnswer]) -> tuple[Unknown, ...]:
         for (workflow, tier, reason), group in sorted(
             groups.items(), key=lambda item: (item[0][0], item[0][1] or "")
         )
-    )
-
-
-def _groups(scenes: Sequence[_Scene], dimension: Dimension) -> list[tuple[str | None, list[_Scene]]]:
-    groups: dict[str | None, list[_Scene]] = {}
-    name = _NAMES[dimension]
-    for scene in scenes:
-        groups.setdefault(name(scene), []).append(scene)
-    return sorted(groups.items(), key=lambda item: (item[0] is None, item[0] or ""))
-
-
-def _share(name: str | None, scenes: Sequence[_Scene]) -> Share:
-    """Sums of means. A sum that lacks a part (a scene whose GPU time was never measured) is unknown, not smaller."""
-    estimates = [answer.estimate for _, answer in scenes if answer.estimate is not None]
-
-    def summed(quantity: str, factor: float = 1.0) -> float | None:
-        found = [one.mean for estimate in estimates if (one := getattr(estimate, quantity)) is not None]
-        return math.fsum(found) * factor if found and len(found) == len(estimates) else None
-
-    return Share(
-        name=name,
-        scene_count=len(scenes),
-        estimated_scenes=len(estimates),
-        gpu_hours=summed("gpu_seconds", _HOUR),
-        wall_hours=summed("wall_seconds", _HOUR),
-        disk_gb=summed("disk_mb", _GIB),
-        energy_kwh=summed("energy_joules", _KWH),
-        cost=summed("cost"),
     )

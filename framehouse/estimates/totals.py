@@ -18,7 +18,6 @@ histories, the more its interval is stretched as theirs.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -238,30 +237,7 @@ class Distribution:
         return Distribution(self.mean * factor, low, middle, high)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The jobs of one history in a batch: the sum of their means and of the squares of these, how far one job scatters
-    (sd of its relative error), how jobs of a batch correlate by horizon, and how many samples the means rest on."""
-
-    mean: float
-    squares: float
-    sd: float
-    rho: Sequence[float]
-    samples: float
-
-
-def part_of(record: np.void, cost: int, means: Sequence[float]) -> Part:
-    """Jobs of these means by the record of their history's outlook."""
-    return Part(
-        mean=math.fsum(means),
-        squares=math.fsum(mean * mean for mean in means),
-        sd=float(record["sd"][cost]),
-        rho=record["rho"][cost].tolist(),
-        samples=float(record["samples"][cost]),
-    )
-
-
-#: What intervals of totals need besides parts: the covariance of two histories, and the ln of the stretch.
+#: What intervals of totals need besides outlooks: the covariance of two histories, and the ln of the stretch.
 TOGETHER = np.dtype([("common", "f8"), ("stretch", "f8", (len(KINDS), _HORIZONS, 2))])
 
 
@@ -272,17 +248,22 @@ def together(shared: np.void) -> npt.NDArray[np.void]:
     return found
 
 
-def total(parts: Sequence[Part], of_all: np.void) -> Distribution:
-    """Mean, P10, P50 and P90 of the sum over histories: a log-normal of this mean and variance, whose sides are
-    stretched by what runs so far missed. `of_all` is one of `together`."""
-    known = [part for part in parts if part.mean > 0]
-    if not known:
+def total(
+    records: npt.NDArray[np.void], cost: int, means: Array, squares: Array, of_all: np.void
+) -> Distribution:
+    """Mean, P10, P50 and P90 of the sum over k histories: a log-normal of this mean and variance, whose sides are
+    stretched by what runs so far missed.
+
+    records  of the histories' outlooks, (k,)
+    means    the sum of the means of each one's jobs, (k,), and squares that of their squares
+    of_all   one of `together`
+    """
+    known = means > 0
+    if not known.any():
         return Distribution(0.0, 0.0, 0.0, 0.0)
-    columns = (
-        [getattr(part, name) for part in known] for name in ("mean", "squares", "sd", "rho", "samples")
-    )
-    mean, squares, sd, rho, samples = map(np.array, columns)
-    sums = _summed(mean, squares, sd, rho, samples).sum(axis=0)
+    means, squares, records = means[known], squares[known], records[known]
+    sd, rho, samples = (records[name][:, cost] for name in ("sd", "rho", "samples"))
+    sums = _summed(means, squares, sd, rho, samples).sum(axis=0)
     spread, mix = _spread(sums, of_all["common"])
     one, several = _at_size(sums[0] * sums[0] / squares.sum(), np.moveaxis(of_all["stretch"], 1, 2))
     low, middle, high = _ends(spread, (1 - mix) * one + mix * several)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from framehouse.estimates.backtest import Attempt, backtest
 from framehouse.estimates.forecast import Forecaster, Prediction
 from framehouse.estimates.memory import Sample, Shared, ln_works
-from framehouse.estimates.totals import Distribution, part_of, total
+from framehouse.estimates.totals import Distribution, total
 
 Rng = np.random.Generator
 
@@ -252,7 +252,8 @@ def test_totals_of_one_history_hold_whatever_others_are_like(kind: str) -> None:
         if not runs:
             outlook = noisy.outlook()
             mean = float(outlook.predict(outlook.levels(ln_works({})[None])).mean[0, 0])
-            said = total([part_of(outlook.record, 0, [mean] * 8)], shared.totals()[0])
+            one = np.array([outlook.record])
+            said = total(one, 0, np.array([8 * mean]), np.array([8 * mean**2]), shared.totals()[0])
     assert 0.72 <= within / total_count <= 0.88
 
 
