@@ -19,6 +19,7 @@ from framehouse.estimates.outcomes import history
 from framehouse.estimates.wire import BatchRequest
 from framehouse.warehouse import Warehouse
 from framehouse.warehouse.pool import Session
+from framehouse.warehouse.statements import statement
 from tests.builders import event, store
 
 BEGIN = datetime.now(UTC) - timedelta(days=2)
@@ -235,6 +236,35 @@ def test_a_look_that_dies_has_done_nothing(studio: Studio, monkeypatch: pytest.M
     monkeypatch.undo()
     assert studio.told() == []
     assert len(note_alarms(studio.warehouse)) == 2
+
+
+@pytest.mark.parametrize("tier", ["draft", None])
+def test_a_look_reads_the_newest_scenes_and_not_all(warehouse: Warehouse, tier: str | None) -> None:
+    """How many are done the planner can only guess: it must not take them for so few that it looks at all."""
+    key = {"workflow": "portrait", "tier": tier}
+    with psycopg.connect(warehouse.url) as connection:
+        connection.execute(
+            "insert into ops.estimates (id, request, answer, total_scenes, estimated_scenes)"
+            " select md5(n::text)::uuid, '{}', '{}', 20, 20 from generate_series(1, 1000) as n"
+        )
+        connection.execute(
+            "insert into ops.estimate_scenes (estimate_id, scene_key, ordinal, workflow, tier, segments_needed,"
+            " sample_count, wall_seconds_mean, wall_seconds_p10)"
+            " select estimates.id, n, n, %(workflow)s, %(tier)s, 4, 20, 10, 8"
+            " from ops.estimates, generate_series(1, 20) as n",
+            key,
+        )
+        connection.execute(
+            "insert into ops.estimate_outcomes (estimate_id, scene_key, attempt_count, wall_seconds, segment_count,"
+            " finished_at, workflow, tier)"
+            " select estimate_id, scene_key, 1, 10, 4, now() - random() * interval '90 days', workflow, tier"
+            " from ops.estimate_scenes"
+        )
+        connection.execute("analyze ops.estimate_scenes, ops.estimate_outcomes")
+        rows = connection.execute("explain " + statement("alarms.scenes"), key | {"limit": 1000}).fetchall()
+    plan = "\n".join(line for (line,) in rows)
+    assert "Backward using estimate_outcomes_by_workflow" in plan
+    assert "Seq Scan" not in plan
 
 
 def test_a_batch_is_told_what_is_off_of_its_own(studio: Studio) -> None:

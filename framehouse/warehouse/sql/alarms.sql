@@ -18,7 +18,9 @@ limit %(limit)s;
 delete from ops.touched_scores where id = any(%s);
 
 -- name: scenes
--- The newest scored scenes of one workflow and tier, the oldest first: those that are done and had an interval.
+-- The newest scored scenes of one workflow and tier, the oldest first: those that are done and had an interval. By the
+-- index from the newest back, unless the planner takes them for few: as it does where it is asked what is equal to 0, or
+-- not distinct from null.
 select *
 from (
     select
@@ -40,8 +42,9 @@ from (
         on scenes.estimate_id = outcomes.estimate_id and scenes.scene_key = outcomes.scene_key
     join ops.estimate_progress as progress
         on progress.estimate_id = outcomes.estimate_id and progress.scene_key = outcomes.scene_key
-    where outcomes.workflow = %(workflow)s and outcomes.tier is not distinct from %(tier)s
-        and scenes.wall_seconds_p10 is not null and progress.left_ratio = 0
+    where outcomes.workflow = %(workflow)s
+        and (outcomes.tier = %(tier)s or outcomes.tier is null and %(tier)s::text is null)
+        and scenes.wall_seconds_p10 is not null and progress.left_ratio <= 0
     order by outcomes.finished_at desc
     limit %(limit)s) as newest
 order by finished_at, estimate_id, scene_key;
