@@ -129,8 +129,10 @@ class _Judged:
         if self.kind == "coverage":
             worth = self.worth[start:]
             return bool(worth @ self._missed(start) <= _MISSED_AGAIN * worth.sum())
+        actual, mean = self._totals(start)
         off = self._off(start)
-        return off is not None and abs(off) <= _OFF_AGAIN
+        # Where nothing is predicted, and nothing taken, no ratio says so.
+        return actual == mean or (off is not None and abs(off) <= _OFF_AGAIN)
 
     def verdict(self, start: int, *, is_off: bool, is_right: bool) -> Verdict:
         missed, off = self._missed(start), self._off(start)
@@ -150,8 +152,12 @@ class _Judged:
 
     def _off(self, start: int) -> float | None:
         """ln of the actuals' total over the predicted means'; None where one of both is nothing."""
-        actual, mean = math.fsum(self.scenes.actual[start:]), math.fsum(self.scenes.mean[start:])
+        actual, mean = self._totals(start)
         return math.log(actual / mean) if actual > 0 and mean > 0 else None
+
+    def _totals(self, start: int) -> tuple[float, float]:
+        """Of the actuals and of the predicted means."""
+        return math.fsum(self.scenes.actual[start:]), math.fsum(self.scenes.mean[start:])
 
 
 def _worth(batch: npt.NDArray[np.int64]) -> Array:

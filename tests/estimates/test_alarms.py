@@ -171,6 +171,21 @@ def test_an_alarm_is_closed_when_estimates_are_right_again(studio: Studio) -> No
     assert [one.closed_at is None for one in studio.told()] == [True, True, False, False]
 
 
+def test_what_is_needed_no_more_closes_its_alarm(studio: Studio) -> None:
+    """The GPU time of a workflow that moves to the CPU is nothing, and is predicted to be."""
+    studio.does(right(30), gpu_seconds=0.0)
+    with psycopg.connect(studio.warehouse.url) as connection:
+        connection.execute(
+            "update ops.estimate_scenes set gpu_seconds_mean = 0, gpu_seconds_p10 = 0, gpu_seconds_p50 = 0,"
+            " gpu_seconds_p90 = 0"
+        )
+        connection.execute(
+            "insert into ops.estimate_alarms (workflow, tier, quantity, kind, since_at, until_at, scene_count,"
+            " bias_ratio, coverage_ratio) values ('portrait', 'draft', 'gpu_seconds', 'bias', now(), now(), 30, -1, 0)"
+        )
+    assert kinds(note_alarms(studio.warehouse)) == [("gpu_seconds", "bias", False)]
+
+
 def test_workflows_and_tiers_are_judged_by_their_own_scenes(studio: Studio) -> None:
     studio.does(right(30))
     studio.does(slow(30), tier="production")
