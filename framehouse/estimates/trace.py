@@ -272,7 +272,7 @@ def _table(path: Path) -> "pa.Table":
             records = _records(path)
             # Names of all records: the first one may leave out what others say.
             names = dict.fromkeys(name for record in records for name in record)
-            table = pa.table({name: [record.get(name) for record in records] for name in names})
+            table = pa.table({name: _column([record.get(name) for record in records]) for name in names})
         else:
             raise ConfigError(
                 f"{path} is no kind of file that can be read",
@@ -293,6 +293,19 @@ def _table(path: Path) -> "pa.Table":
     while any(pa.types.is_struct(column.type) for column in table.schema):
         table = table.flatten()
     return table
+
+
+def _column(values: list[Any]) -> "pa.Array":
+    """A column of records; as texts where no type holds all of it: of parameters, say, that are a seed of 64 bits here
+    and a name there."""
+    import pyarrow as pa  # noqa: PLC0415 - heavy
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return pa.array(
+            [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+        )
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

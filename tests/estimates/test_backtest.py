@@ -226,6 +226,16 @@ def test_fields_that_the_first_event_leaves_out_count(tmp_path: Path) -> None:
     assert found["scores"][0]["mdape_ratio"] < 0.01
 
 
+@pytest.mark.parametrize(
+    "seeds", [(1, 2**64 - 1), (2**53 + 1, 2.5), (1, "random"), ([1, "a"], None), ({"first": 1}, 3), (True, 1)]
+)
+def test_parameters_may_be_anything(
+    tmp_path: Path, rows: list[dict[str, Any]], seeds: tuple[Any, Any]
+) -> None:
+    events = [row | {"parameters": {"seed": seeds[n % 2]}} for n, row in enumerate(rows)]
+    assert figures(write(tmp_path / "a.ndjson", events)) == figures(write(tmp_path / "b.ndjson", rows))
+
+
 def test_times_of_any_offset_are_in_order(tmp_path: Path) -> None:
     """A cost that grows is foreseen as the one before, which is another one where the order is that of the text."""
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -320,7 +330,7 @@ def test_attempts_that_stand_twice_are_replayed_once(
     assert left in unwrapped(asked(write(path, once + once)))
 
 
-@pytest.mark.parametrize("cost", [-5.0, math.nan, math.inf])
+@pytest.mark.parametrize("cost", [-5.0, math.nan, math.inf, pytest.param(10**400, id="endless")])
 def test_what_is_no_cost_is_told_as_that(tmp_path: Path, rows: list[dict[str, Any]], cost: float) -> None:
     rows[1]["wall_seconds"] = cost
     done = asked(write(tmp_path / "a.ndjson", rows))
@@ -366,7 +376,6 @@ def test_batches_are_counted(tmp_path: Path, rows: list[dict[str, Any]]) -> None
         ("a.json", '[{"workflow": "a"}, null]', "record 2"),
         ("a.ndjson", '{"workflow": "a"}\n{"workflow": ', "line 2"),
         ("a.json", "[" * 100_000, "cannot be read"),
-        ("a.ndjson", '{"wall_seconds": 1' + "0" * 400 + "}", "cannot be read"),
         ("a.csv", "workflow,wall_seconds,wall_seconds\na,1,2\n", "column 'wall_seconds' more than once"),
     ],
 )
