@@ -182,9 +182,16 @@ class _Rows:
         return all(name in self for name in _names(_parsed(expression)))
 
     def numbers(self, expression: str) -> Array:
-        """Arithmetic over columns; NaN where a part is missing."""
-        with np.errstate(all="ignore"):
-            found = self._evaluate(_parsed(expression), expression)
+        """A column of whatever name, or arithmetic over columns; NaN where a part is missing."""
+        if expression in self:
+            return self._number(expression)
+        try:
+            with np.errstate(all="ignore"):
+                found = self._evaluate(_parsed(expression), expression)
+        except RecursionError:
+            raise ConfigError(
+                f"{expression[:40]!r} and so on is too long", hint="add a column to the file that holds it"
+            ) from None
         return np.broadcast_to(found, (len(self._table),))
 
     def _evaluate(self, node: ast.expr, whole: str) -> Array:
@@ -249,8 +256,8 @@ def _names(node: ast.expr) -> list[str]:
 
 def _parsed(expression: str) -> ast.expr:
     try:
-        return ast.parse(expression, mode="eval").body
-    except SyntaxError:
+        return ast.parse(expression.strip(), mode="eval").body
+    except (SyntaxError, UnicodeEncodeError):
         raise ConfigError(
             f"{expression!r} is no arithmetic over columns", hint="as in '20 * batch_size / it_per_s'"
         ) from None

@@ -161,6 +161,9 @@ def test_the_order_is_that_of_time_or_of_chance(tmp_path: Path, rows: list[dict[
         (("--cost", "9" * 400), "no arithmetic"),
         (("--cost", "9" * 5000), "no arithmetic"),
         (("--cost", "True"), "no arithmetic"),
+        (("--cost", "segment_count\udcff"), "no arithmetic"),
+        (("--cost", "+".join(["segment_count"] * 1200)), "too long"),
+        (("--cost", "-" * 5000 + "segment_count"), "too long"),
         (("--cost", "finished_at"), "holds no numbers"),
         (("--cost", "is_cold"), "holds no numbers"),
         (("--key", ""), "at least one column"),
@@ -180,6 +183,12 @@ def test_what_cannot_be_meant_is_said(
     assert not done.exception or isinstance(done.exception, SystemExit), done.exception
     assert told in done.output
     assert "try:" in done.output
+
+
+def test_a_column_of_any_name_is_a_cost(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    path = write(tmp_path / "a.csv", [row | {"Wall time (s)": row["wall_seconds"]} for row in rows])
+    assert figures(path, "--cost", "Wall time (s)") == figures(path)
+    assert figures(path, "--cost", " wall_seconds * 1", "--work", "segments= segment_count") == figures(path)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
