@@ -30,6 +30,8 @@ CONTRACT_WORKS: Mapping[str, str] = {
     "input_seconds": "input.duration_seconds",
 }
 _OTHER_ORDERS = "name another column with --time, or order attempts by --order file or --order random"
+#: What is true, as JSON, PostgreSQL, people and data frames write it.
+_TRUE = frozenset({"true", "t", "yes", "1", "1.0"})
 _OPERATORS: Mapping[type[ast.operator], Callable[[Array, Array], Array]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -142,7 +144,7 @@ class _Rows:
         ]
 
     def flags(self, name: str) -> list[bool | None]:
-        return [None if text is None else text.lower() in {"true", "1"} for text in self.texts(name, None)]
+        return [None if text is None else text.lower() in _TRUE for text in self.texts(name, None)]
 
     def firsts(self) -> np.ndarray[Any, Any]:
         """Which rows are the first of their job's attempt: events may be sent, and so be kept, twice."""

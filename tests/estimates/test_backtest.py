@@ -121,6 +121,16 @@ def test_cold_starts_are_apart(tmp_path: Path, rows: list[dict[str, Any]], name:
     assert [attempt.is_cold for attempt in attempts] == [row["is_cold"] for row in rows]
 
 
+@pytest.mark.parametrize("words", [("t", "f"), ("1", "0"), ("1.0", "0.0"), ("yes", "no"), ("TRUE", "FALSE")])
+def test_cold_starts_are_told_in_many_words(
+    tmp_path: Path, rows: list[dict[str, Any]], words: tuple[str, str]
+) -> None:
+    """`copy ... to ... csv` writes t and f, a data frame with gaps 1.0 and 0.0."""
+    told = [row | {"is_cold": (*words, "")[n % 3]} for n, row in enumerate(rows)]
+    found = read_trace(write(tmp_path / "a.csv", told), Columns()).attempts
+    assert [one.is_cold for one in found[:3]] == [True, False, None]
+
+
 def test_a_file_without_times_keeps_its_order_and_that_is_told(
     tmp_path: Path, rows: list[dict[str, Any]]
 ) -> None:
