@@ -271,12 +271,14 @@ def _table(path: Path) -> "pa.Table":
     import pyarrow.csv  # noqa: PLC0415
     import pyarrow.parquet  # noqa: PLC0415
 
-    kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    name = path.name.lower()
+    kind, packed = name.removesuffix(".gz").rpartition(".")[2], "gzip" if name.endswith(".gz") else None
     try:
         if kind == "parquet":
             table = pa.parquet.read_table(path)
         elif kind == "csv":
-            table = pa.csv.read_csv(path)
+            with pa.input_stream(str(path), compression=packed) as file:
+                table = pa.csv.read_csv(file)
         elif kind in {"ndjson", "jsonl", "json"}:
             records = _records(path)
             # Names of all records: the first one may leave out what others say.
@@ -287,6 +289,7 @@ def _table(path: Path) -> "pa.Table":
                 f"{path} is no kind of file that can be read",
                 hint="give .csv, .ndjson, .jsonl, .json (each also as .gz) or .parquet",
             )
+        " ".join(table.column_names)  # of which pyarrow does not ask until then whether they are UTF-8
     except (
         OSError,
         EOFError,

@@ -70,11 +70,12 @@ def rows() -> list[dict[str, Any]]:
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     """The rows in a file of the kind that its name says."""
-    kind = path.name.removesuffix(".gz").rpartition(".")[2]
+    name = path.name.lower()
+    kind = name.removesuffix(".gz").rpartition(".")[2]
     if kind == "parquet":
         pa.parquet.write_table(pa.Table.from_pylist(rows), path)
         return path
-    with gzip.open(path, "wt") if path.name.endswith(".gz") else path.open("w") as file:
+    with gzip.open(path, "wt") if name.endswith(".gz") else path.open("w") as file:
         if kind == "csv":
             writer = csv.DictWriter(file, rows[0].keys())
             writer.writeheader()
@@ -86,7 +87,9 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.ndjson", "a.jsonl.gz", "a.json", "a.parquet"])
+@pytest.mark.parametrize(
+    "name", ["a.csv", "a.csv.gz", "a.CSV.GZ", "a.ndjson", "a.jsonl.gz", "a.json", "a.parquet"]
+)
 def test_every_kind_of_file_says_the_same(tmp_path: Path, rows: list[dict[str, Any]], name: str) -> None:
     found = figures(write(tmp_path / name, rows))
     assert found == figures(write(tmp_path / "same.ndjson", rows))
@@ -208,7 +211,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     other.write_text("")
     empty = tmp_path / "empty.csv"
     empty.write_text("")
-    for path in (torn, other, empty, tmp_path / "missing.csv"):
+    latin = tmp_path / "latin.csv"
+    latin.write_text("workflow,wall_seconds,größe\na,1,2\n", "latin-1")
+    for path in (torn, other, empty, latin, tmp_path / "missing.csv", tmp_path / "missing.csv.gz"):
         done = asked(path)
         assert done.exit_code == 1, path
         assert str(path) in done.output
