@@ -1,7 +1,7 @@
 """How budgets stand: spent, spoken for, asked for, and the level that this comes to.
 
 What is spent comes from the metrics of the attempts themselves, failed and canceled ones too; what is spoken for, from
-the predictions of scenes that were submitted and have not succeeded yet. Nothing unknown counts as nothing: it is
+the predictions of scenes that were submitted and have not been made yet. Nothing unknown counts as nothing: it is
 counted beside the sum, which is at least what it says.
 """
 
@@ -47,7 +47,7 @@ class BudgetState:
 
     spent             by the period's attempts, as far as they say; None: raw rows that it takes were dropped
     unknown_attempts  attempts that are not in it, because they do not say theirs or it has no rate
-    committed         predicted of scenes that were submitted and have not succeeded, in whichever period they will
+    committed         predicted of what is still to be made of submitted scenes, in whichever period it will
     asked             the mean of what is asked for now; None: unknown
     unknown_scenes    scenes, committed and asked for, that are in neither, because nobody can predict theirs
     total             all of that together
