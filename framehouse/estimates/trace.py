@@ -82,10 +82,8 @@ def read_trace(path: Path, columns: Columns, shuffled_by: int | None = None) -> 
     if not table.num_rows:
         raise ContractError(f"{path} holds no attempts", hint="give a file with an attempt in each row")
     rows = _Rows(path, table)
-    names = [name for name in columns.keys if name in rows or columns.keys != Columns().keys]
-    keys = [
-        "|".join(parts) for parts in zip(*(rows.texts(name) for name in names or columns.keys), strict=True)
-    ]
+    names = columns.keys if columns.keys != Columns().keys or "tier" in rows else ("workflow",)
+    keys = ["|".join(parts) for parts in zip(*(rows.texts(name) for name in names), strict=True)]
     is_default = columns.worker == "worker" and "worker" not in rows
     workers = [None] * len(keys) if columns.worker is None or is_default else rows.texts(columns.worker, None)
     is_cold = rows.flags("is_cold") if "is_cold" in rows else [None] * len(keys)

@@ -204,6 +204,13 @@ def test_a_column_of_any_name_is_a_cost(tmp_path: Path, rows: list[dict[str, Any
     assert figures(path, "--cost", " wall_seconds * 1", "--work", "segments= segment_count") == figures(path)
 
 
+def test_a_workflow_is_not_left_out_of_what_has_a_history(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    """All workflows of a tier would be one history."""
+    path = write(tmp_path / "a.csv", [{k: v for k, v in row.items() if k != "workflow"} for row in rows])
+    assert "has no column 'workflow'" in asked(path).output.replace("\n", "")
+    assert figures(path, "--key", "tier")["answered_count"] == 198
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     torn = tmp_path / "torn.ndjson"
     torn.write_text('{"workflow": ')
