@@ -98,10 +98,13 @@ def backtest(
             f"There is no column {time_}: attempts are taken as they stand in the file (--time names another column).",
             err=True,
         )
+    left_out = _left_out(trace, columns)
     if as_json:
         click.echo(json.dumps(asdict(found) | {"answered_ratio": found.answered_ratio}, indent=2))
+        if left_out:
+            click.echo(left_out, err=True)
     else:
-        _show(found, trace, columns)
+        _show(found, columns, left_out)
 
 
 def _works(said: tuple[str, ...]) -> dict[str, str]:
@@ -119,7 +122,21 @@ def _works(said: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _show(found: "Backtest", trace: "Trace", columns: "Columns") -> None:
+def _left_out(trace: "Trace", columns: "Columns") -> str:
+    """Which rows were not replayed, and why; nothing where all were."""
+    left = [
+        f"{count:,} {why}"
+        for count, why in (
+            (trace.repeated_count, "that stand twice"),
+            (trace.unsuccessful_count, "that did not succeed"),
+            (trace.costless_count, f"without a finite {columns.cost} of 0 or more"),
+        )
+        if count
+    ]
+    return f"Left out: {', '.join(left)}." if left else ""
+
+
+def _show(found: "Backtest", columns: "Columns", left_out: str) -> None:
     from framehouse.cli.console import out
 
     if not found.attempt_count:
@@ -138,17 +155,8 @@ def _show(found: "Backtest", trace: "Trace", columns: "Columns") -> None:
             f"{batches} foreseen as a whole before its first attempt: the total was "
             f"{found.batch_error_ratio:.1%} off (median), and within its P10-P90 in {found.batch_coverage_ratio:.1%}."
         )
-    left = [
-        f"{count:,} {why}"
-        for count, why in (
-            (trace.repeated_count, "that stand twice"),
-            (trace.unsuccessful_count, "that did not succeed"),
-            (trace.costless_count, f"without a finite {columns.cost} of 0 or more"),
-        )
-        if count
-    ]
-    if left:
-        out.print(f"Left out: {', '.join(left)}.")
+    if left_out:
+        out.print(left_out)
 
 
 def _table(found: "Backtest", columns: "Columns") -> "Table":

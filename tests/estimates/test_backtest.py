@@ -152,6 +152,9 @@ def test_what_failed_or_has_no_cost_is_left_out_and_told(tmp_path: Path, rows: l
         done
     )
     assert "198 attempts" in done.stdout
+    figures_alone = asked(tmp_path / "a.csv", "--json")
+    assert json.loads(figures_alone.stdout)["attempt_count"] == 198
+    assert "Left out: 1 that did not succeed, 1 without" in figures_alone.stderr
 
 
 def test_the_order_is_that_of_time_or_of_chance(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
