@@ -156,13 +156,14 @@ def _show(found: "Backtest", columns: "Columns", left_out: str) -> None:
             f"{found.batch_error_ratio:.1%} off (median), and within its P10-P90 in {found.batch_coverage_ratio:.1%}."
         )
     if left_out:
-        out.print(left_out)
+        out.print(left_out, markup=False)
 
 
 def _table(found: "Backtest", columns: "Columns") -> "Table":
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{columns.cost}, {found.attempt_count:,} attempts", title_justify="left")
+    table = Table(title=f"{escape(columns.cost)}, {found.attempt_count:,} attempts", title_justify="left")
     table.add_column("", no_wrap=True)
     for name in ("MdAPE", "P90 loss", "P10-P90 covers", "200 in a row", "bias"):
         table.add_column(name, justify="right", no_wrap=True)

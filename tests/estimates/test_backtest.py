@@ -202,8 +202,12 @@ def test_what_cannot_be_meant_is_said(
 
 
 def test_a_column_of_any_name_is_a_cost(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    path = write(tmp_path / "a.csv", [row | {"Wall time (s)": row["wall_seconds"]} for row in rows])
-    assert figures(path, "--cost", "Wall time (s)") == figures(path)
+    rows[3]["wall_seconds"] = -1.0
+    path = write(tmp_path / "a.csv", [row | {"Wall time [/s]": row["wall_seconds"]} for row in rows])
+    assert figures(path, "--cost", "Wall time [/s]") == figures(path)
+    shown = unwrapped(asked(path, "--cost", "Wall time [/s]"))
+    assert "Wall time [/s], 199 attempts" in shown
+    assert "without a finite Wall time [/s]" in shown
     assert figures(path, "--cost", " wall_seconds * 1", "--work", "segments= segment_count") == figures(path)
 
 
