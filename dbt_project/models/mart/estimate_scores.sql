@@ -39,7 +39,8 @@ select
     scenes.rss_peak_mb_p50,
     scenes.rss_peak_mb_p90,
     outcomes.rss_peak_mb as rss_peak_mb_actual,
-    progress.left_ratio = 0 as is_done
+    -- Never below 0. Of what is equal to 0 the planner expects next to nothing, and would look up each scene by itself.
+    progress.left_ratio <= 0 as is_done
 from {{ source('ops', 'estimate_outcomes') }} as outcomes
 join {{ source('ops', 'estimates') }} as estimates on estimates.id = outcomes.estimate_id
 join {{ source('ops', 'estimate_scenes') }} as scenes
