@@ -32,9 +32,9 @@ class TerminalReporter:
             bar_width = 28 if self._console.width >= WIDE else 8
             self._progress = Progress(
                 SpinnerColumn(),
-                TextColumn("{task.description}", table_column=Column()),
+                TextColumn("{task.description}", markup=False, table_column=Column()),
                 BarColumn(bar_width, table_column=Column(width=bar_width)),
-                TextColumn("{task.fields[detail]}", table_column=Column(no_wrap=True)),
+                TextColumn("{task.fields[detail]}", markup=False, table_column=Column(no_wrap=True)),
                 TimeElapsedColumn(table_column=Column(width=7)),
                 console=self._console,
             )

@@ -76,7 +76,8 @@ class Knowledge:
 
 def knowledge(session: Session, workflows: Collection[str]) -> Knowledge:
     """What is known of all tiers of the named workflows; those without an attempt that succeeded are absent."""
-    rows = session.rows("forecasts.known", {"workflows": sorted(workflows), "version": VERSION})
+    asked = {"workflows": sorted(workflows), "version": VERSION}
+    rows = session.rows("forecasts.known", asked, is_binary=True)
     shared = session.row("forecasts.shared_totals", [VERSION])
     fresh = [row for row in rows if not row["is_outdated"]]
     records = np.frombuffer(b"".join(row["outlook"] for row in fresh), _LAYOUT)
