@@ -37,9 +37,13 @@ class Surroundings:
 
     @property
     def ids_there(self) -> dict[str, int]:
-        """Of the workers that are in the pool or busy with a job."""
-        names = {name for name in self.workers or () if name is not None}
-        names |= {job.worker for job in self.queue.running} if self.queue is not None else set()
+        """Of the workers that are in the pool or busy with a job. Not of the latter where unnamed ones are left: what
+        is known of some would be taken for what is known of all."""
+        workers = self.workers or ()
+        names = {name for name in workers if name is not None}
+        busy = {job.worker for job in self.queue.running} - names if self.queue is not None else set()
+        if len(busy) >= sum(worker is None for worker in workers):
+            names |= busy
         return {name: number for name, number in self.worker_ids.items() if name in names}
 
     @property

@@ -319,3 +319,30 @@ def test_an_unnamed_worker_is_a_usual_one(warehouse: Warehouse) -> None:
         assert clock is not None
         assert 20 * 7 / 3600 < clock.p50 < 20 * 13 / 3600
         assert clock.p90 > 1.2 * clock.p50, "nobody knows which one it is"
+
+
+def test_what_is_known_of_one_worker_is_not_known_of_all(warehouse: Warehouse) -> None:
+    """That one of three is busy, and who it is, makes the others no surer."""
+    rng = np.random.default_rng(10)
+    store(
+        warehouse,
+        [
+            event(
+                tier="draft", segment_count=1, worker=f"w{n % 3}",
+                wall_seconds=float(10 * (0.5, 1.0, 2.0)[n % 3] * rng.lognormal(0, 0.05)),
+                finished_at=(NOON + timedelta(minutes=n)).isoformat(),
+            )
+            for n in range(120)
+        ],
+    )  # fmt: skip
+    learn(warehouse)
+    running = {"worker": "w0", "workflow": "portrait", "tier": "draft", "segment_count": 1}
+    running["started_at"] = datetime.now(UTC) - timedelta(seconds=4)
+    asked = [scene(target_seconds=2.0)] * 2
+    idle, busy = (
+        ask(warehouse, *asked, pool={"worker_count": 3}, queue={"running": jobs}).wall_clock_hours
+        for jobs in ([], [running])
+    )
+    assert idle is not None
+    assert busy is not None
+    assert busy.p90 == pytest.approx(idle.p90, rel=0.1)
