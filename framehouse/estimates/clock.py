@@ -189,9 +189,9 @@ class _Kinds:
         rho, samples = min(1.0, float(record["rho"][WALL, 1])), max(1.0, float(record["samples"][WALL]))
         variance = (down * down + up * up) / 2 * (rho + (1 - rho) / samples)
         factors, usual = self._crew(known)
-        if known.factors and not factors:
+        if known.own_factors and not factors:
             # Whoever does it is as fast as somebody so far, and stays so: the fewer they are, the less it averages out.
-            spread = np.std(list(known.factors.values())) ** 2 / max(1, self._worker_count)
+            spread = np.std(known.own_factors) ** 2 / max(1, self._worker_count)
             variance = min(variance + float(spread), (down * down + up * up) / 2)
         return Kind(
             down=down,
@@ -203,15 +203,15 @@ class _Kinds:
         )
 
     def _crew(self, known: Known) -> tuple[dict[str, float], float]:
-        """ln of the factors of the workers that are there, by name, and of the usual worker's, which one without a name
-        has (0 where factors are not reckoned with)."""
+        """ln of the factors of the workers that are there, by name, and of the usual worker's among those that did it,
+        which one without a name has (0 where factors are not reckoned with)."""
         if known.place not in self._crews:
             factors = {
                 name: known.factors[number]
                 for name, number in self._worker_ids.items()
                 if number in known.factors
             }
-            usual = float(np.mean(list(known.factors.values()))) if factors else 0.0
+            usual = float(np.mean(known.own_factors)) if factors and known.own_factors else 0.0
             self._crews[known.place] = factors, usual
         return self._crews[known.place]
 

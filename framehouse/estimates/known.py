@@ -31,6 +31,7 @@ class Known:
 
     record      what the next will cost (framehouse.estimates.outlook), and its place among Knowledge.records
     factors     ln of each worker's factor of the wall time, by id
+    own_factors those of the workers that did it
     gpu_models  the models that did it, each with its share of GPU time; None is an unknown one
     """
 
@@ -40,6 +41,7 @@ class Known:
     record: np.void
     place: int
     factors: Mapping[int, float]
+    own_factors: Sequence[float]
     gpu_models: Sequence[tuple[str | None, float]]
 
     @property
@@ -85,19 +87,20 @@ def knowledge(session: Session, workflows: Collection[str]) -> Knowledge:
     for place, row in enumerate(fresh):
         key = (row["workflow"], row["tier"])
         factors, models = np.frombuffer(row["factors"], FACTOR), [tuple(model) for model in row["gpu_models"]]
-        found[key] = Known(*key, row["sample_count"], records[place], place, _factors(factors), models)
+        found[key] = Known(*key, row["sample_count"], records[place], place, *_factors(factors), models)
     outdated = {(row["workflow_id"], row["tier_id"]): row for row in rows if row["is_outdated"]}
     if outdated:
         unlearnt = learnt(session, list(outdated), shared_of(session), judged_at_most=_JUDGED)
         for place, one in enumerate(unlearnt, start=len(records)):
             key = (outdated[one.ids]["workflow"], outdated[one.ids]["tier"])
             found[key] = Known(
-                *key, one.sample_count, one.outlook.record, place, _factors(one.factors), one.gpu_models
+                *key, one.sample_count, one.outlook.record, place, *_factors(one.factors), one.gpu_models
             )
         records = np.concatenate([records, np.array([one.outlook.record for one in unlearnt], _LAYOUT)])
     totals = np.zeros(len(COSTS), TOGETHER) if shared is None else np.frombuffer(shared["totals"], TOGETHER)
     return Knowledge(found, records, totals)
 
 
-def _factors(found: npt.NDArray[np.void]) -> dict[int, float]:
-    return dict(zip(found["worker"].tolist(), found["ln_factor"].tolist(), strict=True))
+def _factors(found: npt.NDArray[np.void]) -> tuple[dict[int, float], list[float]]:
+    every = dict(zip(found["worker"].tolist(), found["ln_factor"].tolist(), strict=True))
+    return every, found["ln_factor"][found["is_own"]].tolist()

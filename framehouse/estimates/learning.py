@@ -27,10 +27,10 @@ from framehouse.warehouse.pool import Json
 COSTS = ("wall_seconds", "gpu_seconds", "output_mb", "energy_joules", "vram_peak_mb", "rss_peak_mb")
 WALL, GPU = COSTS.index("wall_seconds"), COSTS.index("gpu_seconds")
 #: Of the layouts and of what they mean; forecasts of another version are learnt anew from raw.
-VERSION = 6
+VERSION = 7
 _KEYS_A_ROUND = 32
 _EFFECT = np.dtype([("worker", "i4"), ("effect", "f8", (len(COSTS), 2))])
-FACTOR = np.dtype([("worker", "i4"), ("ln_factor", "f8")])
+FACTOR = np.dtype([("worker", "i4"), ("ln_factor", "f8"), ("is_own", "?")])
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: A workflow's and a tier's id.
@@ -52,10 +52,14 @@ class Learnt:
 
     @property
     def factors(self) -> npt.NDArray[np.void]:
-        """By how much (ln) each worker's wall time differs, of the workers that were seen here or elsewhere."""
+        """By how much (ln) each worker's wall time differs, of the workers that were seen here (`is_own`) or elsewhere.
+
+        Among workers that share no work the factors say nothing of each other.
+        """
         known = self.forecaster.factors(WALL)
         found = np.zeros(len(known), FACTOR)
         found["worker"], found["ln_factor"] = list(known), list(known.values())
+        found["is_own"] = np.isin(found["worker"], self.forecaster.samples["worker"])
         return found
 
 

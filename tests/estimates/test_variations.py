@@ -346,3 +346,31 @@ def test_what_is_known_of_one_worker_is_not_known_of_all(warehouse: Warehouse) -
     assert idle is not None
     assert busy is not None
     assert busy.p90 == pytest.approx(idle.p90, rel=0.1)
+
+
+def test_workers_of_other_work_are_not_usual_ones(warehouse: Warehouse) -> None:
+    """Nobody knows how a host that only makes thumbnails would do at portraits."""
+    rng = np.random.default_rng(11)
+    factors = {"w0": 0.8, "w1": 1.0, "w2": 1.25}
+    store(
+        warehouse,
+        [
+            event(
+                workflow=workflow, tier="draft", segment_count=1, worker=worker, wall_seconds=seconds,
+                finished_at=(NOON + timedelta(minutes=n)).isoformat(),
+            )
+            for n in range(40)
+            for workflow, worker, seconds in [
+                ("thumbnail", "cpu", 1.0 if n else 50.0),
+                *(("portrait", name, float(10 * factor * rng.lognormal(0, 0.05))) for name, factor in factors.items()),
+            ]
+        ],
+    )  # fmt: skip
+    learn(warehouse)
+    asked = [scene(target_seconds=2.0)] * 20
+    known, new = (
+        ask(warehouse, *asked, pool={"workers": names}).wall_clock_hours for names in (["w1"], ["w1", "new"])
+    )
+    assert known is not None
+    assert new is not None
+    assert new.p50 == pytest.approx(known.p50 / 2, rel=0.15)
