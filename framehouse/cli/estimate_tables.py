@@ -83,9 +83,8 @@ def _show_totals(answer: dict[str, Any]) -> None:
         out.print(f"  [bold]{name:<10}[/] {value}")
     for unknown in answer["unknown"]:
         tier = f" at {escape(unknown['tier'])}" if unknown["tier"] else ""
-        count = unknown["scene_count"]
         out.print(
-            f"  [yellow]No estimate available[/] for {count} scene{'s' if count != 1 else ''} of "
+            f"  [yellow]No estimate available[/] for {_scenes(unknown['scene_count'])} of "
             f"{escape(unknown['workflow'])}{tier}: {unknown['reason'].replace('_', ' ')}; not in the totals"
         )
     if answer["estimate_id"]:
@@ -127,7 +126,7 @@ def _show_breakdown(parts: list[dict[str, Any]], depth: int = 0) -> None:
             if part["estimated_scenes"] == part["scene_count"]
             else f", {part['estimated_scenes']} estimated"
         )
-        count = f"{part['scene_count']} scene{'s' if part['scene_count'] != 1 else ''}{known}"
+        count = f"{_scenes(part['scene_count'])}{known}"
         gpu, work = (seconds(_times(part[total], 3600)) for total in ("gpu_hours", "wall_hours"))
         label = "  " * depth + escape(name)
         out.print(f"  {label:<26} {count:<12} GPU {gpu:>9}  work {work:>9}")
@@ -150,8 +149,14 @@ def _show_variations(answer: dict[str, Any]) -> None:
         is_known = other["wall_clock_hours"] is not None
         said.append(f"done in {clock}{_change(other['wall_clock_change_ratio'])}" if is_known else clock)
         if other["unknown"]:
-            said.append(f"{sum(part['scene_count'] for part in other['unknown'])} scenes without an estimate")
+            said.append(
+                f"{_scenes(sum(part['scene_count'] for part in other['unknown']))} without an estimate"
+            )
         out.print(f"  [bold]if {escape(other['name'])}[/]: {'; '.join(said)}")
+
+
+def _scenes(count: int) -> str:
+    return f"{count} scene{'s' if count != 1 else ''}"
 
 
 def _change(ratio: float | None) -> str:

@@ -142,6 +142,12 @@ def test_parts_and_variations_for_people(estimate: Run, tmp_path: Path) -> None:
     assert "; no wall clock: too few samples" in whole
 
 
+def test_a_variation_says_how_many_scenes_it_leaves_out(estimate: Run) -> None:
+    for scenes, said in ((SCENES[:1], "1 scene without"), (SCENES[:2], "2 scenes without")):
+        done = estimate("-", "--what-if", "workflow=new", "--no-store", stdin=json.dumps(scenes))
+        assert f"{said} an estimate" in " ".join(done.stdout.split())
+
+
 @pytest.mark.parametrize("wrong", ["tier", "tier=", "speed=2", "workers=many", "workers=1,"])
 def test_a_variation_that_says_nothing_is_refused(estimate: Run, wrong: str) -> None:
     done = estimate("-", "--what-if", wrong, stdin=json.dumps(SCENES[:1]))
