@@ -33,7 +33,7 @@ def show(answer: dict[str, Any]) -> None:
         console.print(table)
         out.print()
     if answer["breakdown"]:
-        _show_breakdown(answer["breakdown"])
+        _show_breakdown(answer["breakdown"], answer["totals"]["currency"])
         out.print()
     _show_totals(answer)
     _show_variations(answer)
@@ -114,7 +114,7 @@ def _total(total: dict[str, Any] | None, said: Callable[[float], str]) -> str:
     return f"{mean}  (P10 - P90: {said(total['p10'])} - {said(total['p90'])})" if is_interval else mean
 
 
-def _show_breakdown(parts: list[dict[str, Any]], depth: int = 0) -> None:
+def _show_breakdown(parts: list[dict[str, Any]], currency: str | None, depth: int = 0) -> None:
     from rich.markup import escape
 
     from framehouse.cli.console import out
@@ -129,8 +129,10 @@ def _show_breakdown(parts: list[dict[str, Any]], depth: int = 0) -> None:
         count = f"{_scenes(part['scene_count'])}{known}"
         gpu, work = (seconds(_times(part[total], 3600)) for total in ("gpu_hours", "wall_hours"))
         label = "  " * depth + escape(name)
-        out.print(f"  {label:<26} {count:<12} GPU {gpu:>9}  work {work:>9}")
-        _show_breakdown(part["parts"], depth + 1)
+        cost = "" if part["cost"] is None or currency is None else f"  {part['cost']:>7,.2f} {currency}"
+        # 80 columns with the cost.
+        out.print(f"  {label:<22} {count:<12} GPU {gpu:>9}  work {work:>9}{cost}")
+        _show_breakdown(part["parts"], currency, depth + 1)
 
 
 def _show_variations(answer: dict[str, Any]) -> None:

@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from framehouse.warehouse import Warehouse
+from framehouse.warehouse.rates import Rate, set_rate
 from tests.estimates.test_batch import add_history
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -140,6 +142,16 @@ def test_parts_and_variations_for_people(estimate: Run, tmp_path: Path) -> None:
     whole = " ".join(done.stdout.split())
     assert "if tier=preview,workers=4: GPU" in whole
     assert "; no wall clock: too few samples" in whole
+
+
+def test_parts_say_what_they_cost(estimate: Run, warehouse: Warehouse) -> None:
+    add_history(warehouse, 12, workflow="video", host={"gpu_model": "A100"})
+    scenes = json.dumps([SCENES[0] | {"workflow": "video"}])
+    assert " EUR" not in estimate("-", "--by", "workflow", "--no-store", stdin=scenes).stdout
+    set_rate(warehouse, Rate("A100", datetime(2026, 1, 1, tzinfo=UTC), 3.6, "EUR"))
+    done = estimate("-", "--by", "workflow", "--no-store", stdin=scenes)
+    part = next(line for line in done.stdout.splitlines() if line.startswith("  video "))
+    assert part.endswith(" EUR")
 
 
 def test_a_variation_says_how_many_scenes_it_leaves_out(estimate: Run) -> None:
