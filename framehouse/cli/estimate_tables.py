@@ -72,7 +72,7 @@ def _show_totals(answer: dict[str, Any]) -> None:
         ("work", _total(totals["wall_hours"], lambda hours: seconds(_times(hours, 3600)))),
         ("disk", _total(totals["disk_gb"], lambda size: mib(_times(size, 1024)))),
     ]
-    if totals["energy_kwh"] is not None:
+    if any(scene["estimate"] and scene["estimate"]["energy_joules"] for scene in answer["scenes"]):
         lines.append(("energy", _total(totals["energy_kwh"], lambda energy: f"{energy:,.2f} kWh")))
     if totals["cost"] is not None and totals["currency"] is not None:
         lines.append(("cost", _total(totals["cost"], lambda cost: f"{cost:,.2f} {totals['currency']}")))

@@ -154,6 +154,15 @@ def test_parts_say_what_they_cost(estimate: Run, warehouse: Warehouse) -> None:
     assert part.endswith(" EUR")
 
 
+def test_energy_that_only_some_scenes_know_is_unknown(estimate: Run, warehouse: Warehouse) -> None:
+    add_history(warehouse, 12, workflow="video", energy_joules=9000.0)
+    video = SCENES[0] | {"workflow": "video"}
+    assert " energy " not in estimate("-", "--no-store", stdin=json.dumps(SCENES[:1])).stdout
+    assert " kWh" in estimate("-", "--no-store", stdin=json.dumps([video])).stdout
+    done = estimate("-", "--no-store", stdin=json.dumps([video, SCENES[0]]))
+    assert "energy     unknown" in done.stdout
+
+
 def test_a_variation_says_how_many_scenes_it_leaves_out(estimate: Run) -> None:
     for scenes, said in ((SCENES[:1], "1 scene without"), (SCENES[:2], "2 scenes without")):
         done = estimate("-", "--what-if", "workflow=new", "--no-store", stdin=json.dumps(scenes))
