@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _NUMBERS = {"target_seconds": float, "segment_seconds": float, "frame_count": int}
 _NO_TIER = "-"
+_PARAMETERS = "parameters."
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,8 +64,9 @@ def estimate(
 ) -> None:
     """Estimate the batch of scenes in FILE before anyone submits it: GPU and wall time, disk, when it will be done.
 
-    FILE is JSON (the body of POST /api/estimates, or a list of scenes) or CSV with a column for each field; - reads
-    standard input. In CSV an empty tier is the default tier (draft), and "-" means no tier, as null does in JSON.
+    FILE is JSON (the body of POST /api/estimates, or a list of scenes) or CSV with a column for each field, such as
+    frame_count and parameters.width; - reads standard input. In CSV an empty tier is the default tier (draft), and "-"
+    means no tier, as null does in JSON.
 
     \b
     framehouse estimate batch.json
@@ -171,6 +174,9 @@ def _csv(text: str) -> list[dict[str, Any]]:
                 if cell.strip() == _NO_TIER:
                     scene["tier"] = None
                 continue
+            if name.startswith(_PARAMETERS):
+                scene.setdefault("parameters", {})[name.removeprefix(_PARAMETERS)] = _parameter(cell.strip())
+                continue
             try:
                 scene[name] = _NUMBERS[name](cell) if name in _NUMBERS else cell.strip()
             except ValueError:
@@ -179,6 +185,15 @@ def _csv(text: str) -> list[dict[str, Any]]:
     if not scenes:
         raise ContractError("the file has no scenes", hint="the first line of CSV names the columns")
     return scenes
+
+
+def _parameter(cell: str) -> float | str:
+    """A number where it is one that JSON has."""
+    try:
+        value = float(cell)
+    except ValueError:
+        return cell
+    return value if math.isfinite(value) else cell
 
 
 def _has_warehouse() -> bool:

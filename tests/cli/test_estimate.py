@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from framehouse.cli.estimate import read_request
 from framehouse.warehouse import Warehouse
 from framehouse.warehouse.rates import Rate, set_rate
 from tests.estimates.test_batch import add_history
@@ -142,6 +143,18 @@ def test_parts_and_variations_for_people(estimate: Run, tmp_path: Path) -> None:
     whole = " ".join(done.stdout.split())
     assert "if tier=preview,workers=4: GPU" in whole
     assert "; no wall clock: too few samples" in whole
+
+
+def test_parameters_are_columns_with_a_dot(tmp_path: Path) -> None:
+    file = tmp_path / "batch.csv"
+    file.write_text(
+        "workflow,target_seconds,segment_seconds,parameters.width,parameters.seed,parameters.style\n"
+        "portrait,10,2,832,,noir\n"
+        "portrait,10,2,,,\n"
+    )
+    first, second = read_request(str(file))["scenes"]
+    assert first["parameters"] == {"width": 832, "style": "noir"}
+    assert "parameters" not in second
 
 
 def test_parts_say_what_they_cost(estimate: Run, warehouse: Warehouse) -> None:
