@@ -240,7 +240,11 @@ class Forecaster:
         worker: int,
         is_foreseen: Known,
     ) -> None:
-        """Move the worker's factor by how far this cost is from what it usually is, without any worker's factor."""
+        """Move the worker's factor by how far this cost is from what it usually is, without any worker's factor; the
+        less, the more of what is usual is its own: who works alone is neither fast nor slow."""
+        others = float(np.mean((self.samples["worker"] != worker) & (self.samples["worker"] != NO_WORKER)))
+        if others == 0:
+            return
         level = outlook.yards(works[None])[0, :, 1] + table.statistics[:, 1, :, -1, MEDIAN]  # (C, bases)
         losses = np.where(np.isnan(level), np.inf, self._mean_losses()[:, 1, :, -1, MEDIAN])
         residual = ln_costs - np.take_along_axis(level, losses.argmin(axis=1)[:, None], axis=1)[:, 0]
@@ -248,7 +252,7 @@ class Forecaster:
         if not known.any():
             return
         n = outlook.record["counts"][known]
-        share = n / (n + 1)
+        share = n / (n + 1) * others
         effects = self._shared.effects.setdefault(worker, np.zeros((len(ln_costs), 2)))
         total = effects[known, 0] * _FORGET_SHARED + share
         effects[known, 1] += share * (residual[known] - effects[known, 1]) / total

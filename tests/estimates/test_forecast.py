@@ -132,6 +132,17 @@ def test_workers_have_factors() -> None:
     assert of(new, never_seen).worker == "any"
 
 
+def test_who_works_alone_is_neither_fast_nor_slow() -> None:
+    """However its first attempts went, which nobody could compare with another worker's."""
+    rng = np.random.default_rng(5)
+    shared = Shared()
+    alone, known = Forecaster(shared), Forecaster(shared)
+    for n in range(60):
+        learn(alone, float((10 if n else 500) * rng.lognormal(0, 0.05)), worker=9)
+        learn(known, float(200 * (0.8, 1.25)[n % 2] * rng.lognormal(0, 0.05)), worker=n % 2)
+    assert of(known, 9).p50 == pytest.approx(200, rel=0.3)
+
+
 def test_a_worker_may_have_its_own_way_with_a_workflow() -> None:
     rng = np.random.default_rng(6)
     shared = Shared()
