@@ -27,6 +27,8 @@ NORMAL_P90 = 1.2815515655446004
 
 #: As many samples as this weigh as much as the spread that all histories have in common.
 SPREAD_PRIOR = 4.0
+#: How near to what is expected (ln) a cost is the same.
+SAME = 1e-6
 _OWN_PRIOR = 4.0
 _FIT_FROM = 8
 
@@ -119,8 +121,9 @@ def _statistics(values: Array, yards: Array, weights: Array, sd: Array) -> Array
 
     values and yards (n, columns) with NaN where unknown, weights (n, half-lives), sd (columns,); the answer is
     (columns, half-lives, 4). The distances of P10 and P90 from the median are half those of the values, half those of a
-    normal distribution of their deviation, lean on those of one with deviation `sd`, and are as much wider as a
-    prediction interval is whose mean and deviation are estimated (Student's t; Hahn and Meeker, Statistical Intervals).
+    normal distribution of their deviation, lean on those of one with deviation `sd` (as logarithms: how far costs
+    scatter differs by powers of ten), and are as much wider as a prediction interval is whose mean and deviation are
+    estimated (Student's t; Hahn and Meeker, Statistical Intervals).
     The mean is a sum over a sum, of costs over yardsticks: large jobs weigh what they weigh.
     """
     order = np.argsort(values, axis=0)  # NaN last
@@ -149,10 +152,10 @@ def _statistics(values: Array, yards: Array, weights: Array, sd: Array) -> Array
         high = (found[..., 2] + center + NORMAL_P90 * deviation) / 2
         middle = found[..., MEDIAN].copy()
         own = effective / (effective + SPREAD_PRIOR)
-        usual = (1 - own) * NORMAL_P90 * sd[:, None]
+        usual = np.maximum(NORMAL_P90 * sd[:, None], SAME) ** (1 - own)
         unsure = _t_p90(SPREAD_PRIOR + effective - 1) / NORMAL_P90 * np.sqrt(1 + 1 / effective)
-        found[..., 0] = middle - unsure * (usual + own * (middle - low))
-        found[..., 2] = middle + unsure * (usual + own * (high - middle))
+        found[..., 0] = middle - unsure * usual * np.maximum(middle - low, SAME) ** own
+        found[..., 2] = middle + unsure * usual * np.maximum(high - middle, SAME) ** own
         excess = np.exp(np.minimum(ordered[..., None] - middle, 50.0))
         sizes = (
             np.take_along_axis(np.exp(yards - np.nanmax(yards, axis=0)), order, axis=0)[..., None] * weight

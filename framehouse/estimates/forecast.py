@@ -22,6 +22,7 @@ from framehouse.estimates.candidates import (
     HALF_LIVES,
     MEAN,
     MEDIAN,
+    SAME,
     SHARES,
     SPREAD_PRIOR,
     WORKERS,
@@ -39,7 +40,7 @@ from framehouse.estimates.memory import (
     sample_layout,
 )
 from framehouse.estimates.outlook import INTERVAL_FROM, Outlook, Predicted, cold_parts
-from framehouse.estimates.totals import FURTHEST_STRETCH, SAME, Blocks
+from framehouse.estimates.totals import FURTHEST_STRETCH, Blocks
 
 Known = npt.NDArray[np.bool_]
 
@@ -49,7 +50,6 @@ WINDOW = 128
 _CHOICE_PRIOR = 10.0
 _FORGET_LOSS, _FORGET_SHARED = 0.99, 0.999
 _STRETCH_RATE, _OWN_STRETCH_RATE = 0.01, 0.01
-_LEAST_REACH = 1e-4
 _FURTHEST = 5.0
 _COLD_HALF_LIFE = 16.0
 #: A cold start that takes less than this share of the median more is none to speak of.
@@ -298,8 +298,8 @@ class Forecaster:
         )
         down, up = np.moveaxis(np.exp(stretch[:, [0, 1, 1]]), 2, 0)[..., None]  # (C, workers, 1)
         low, middle, high = np.moveaxis(said[..., : len(SHARES)], -1, 0)
-        said[..., 0] = middle - down * np.maximum(middle - low, _LEAST_REACH)
-        said[..., 2] = middle + up * np.maximum(high - middle, _LEAST_REACH)
+        said[..., 0] = middle - down * np.maximum(middle - low, SAME)
+        said[..., 2] = middle + up * np.maximum(high - middle, SAME)
         record["quantiles"], record["lines"] = said, table.lines
         record["losses"] = losses[..., MEDIAN].min(axis=3)
         record["segments_seen"] = table.segments_seen

@@ -23,7 +23,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from framehouse.estimates.candidates import BASES, MEAN, MEDIAN, NORMAL_P90, SEGMENTS, SHARES, Array, ln_line
+from framehouse.estimates.candidates import (
+    BASES,
+    MEAN,
+    MEDIAN,
+    NORMAL_P90,
+    SAME,
+    SEGMENTS,
+    SHARES,
+    Array,
+    ln_line,
+)
 from framehouse.estimates.outlook import HORIZONS, Outlook
 
 _HORIZONS = len(HORIZONS)
@@ -35,8 +45,8 @@ _COMMON_PRIOR = 10.0
 #: One run tells at most this much of rho, that no outlier decides.
 _MOST = 4.0
 _STRETCH_RATE = 0.05
-#: ln of the most that an interval is stretched or drawn together; and how near to what is expected a cost is the same.
-FURTHEST_STRETCH, SAME = 1.5, 1e-6
+#: ln of the most that an interval is stretched or drawn together.
+FURTHEST_STRETCH = 1.5
 _FURTHEST = 5.0
 #: Whose jobs a run is of.
 KINDS = ("one history", "several")
