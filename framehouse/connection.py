@@ -1,9 +1,12 @@
 """`framehouse.connect()`: the warehouse as notebooks have it, with everything that an analyst asks of it."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from framehouse import metrics
 from framehouse.config import settings
 from framehouse.embedded import database_url
-from framehouse.estimates import estimate_batch
+from framehouse.estimates import BatchAnswer, BatchRequest, batch_request, estimate_batch
 from framehouse.metrics import analysts, comparison, overview, ranking, reports, trend
 from framehouse.warehouse import Warehouse
 
@@ -24,7 +27,13 @@ class Connection(Warehouse):
     worker = reports.worker_report
     quality = reports.quality_report
     stages = reports.stages
-    estimate = estimate_batch
+
+    def estimate(self, batch: BatchRequest | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> BatchAnswer:
+        """What a batch will take: its scenes, or all of a request. Stored, to be scored, unless it says otherwise.
+
+        Raises ContractError with what is wrong and where.
+        """
+        return estimate_batch(self, batch if isinstance(batch, BatchRequest) else batch_request(batch))
 
 
 def connect(url: str | None = None) -> Connection:

@@ -204,21 +204,15 @@ def _has_warehouse() -> bool:
 
 def _ask(settings: "Settings", request: dict[str, Any]) -> dict[str, Any]:
     """Estimate in this process, straight from the warehouse."""
-    from pydantic import ValidationError
-
     from framehouse.embedded import database_url
     from framehouse.estimates.batch import estimate_batch
-    from framehouse.estimates.wire import BatchRequest, as_json
-    from framehouse.events import problems
+    from framehouse.estimates.wire import as_json, batch_request
     from framehouse.warehouse import Warehouse
 
     try:
-        batch = BatchRequest.model_validate(request)
-    except ValidationError as error:
-        raise invalid("the batch", problems(error)) from None
-    with Warehouse(database_url(settings)) as warehouse:
-        try:
+        batch = batch_request(request)
+        with Warehouse(database_url(settings)) as warehouse:
             answer: dict[str, Any] = as_json(estimate_batch(warehouse, batch))
-        except ContractError as error:
-            raise invalid("the batch", error.problems) from None
+    except ContractError as error:
+        raise invalid("the batch", error.problems) from None
     return answer

@@ -14,6 +14,7 @@ from framehouse.estimates.wire import (
     Pool,
     SceneAnswer,
     SceneRequest,
+    batch_request,
 )
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Pool",
     "SceneAnswer",
     "SceneRequest",
+    "batch_request",
     "estimate_batch",
     "estimate_scene",
 ]

@@ -7,13 +7,14 @@ from enum import StrEnum
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from framehouse.errors import ContractError
 from framehouse.estimates.alarms import Alarm
 from framehouse.estimates.known import Confidence
 from framehouse.estimates.spending import BudgetState
 from framehouse.estimates.totals import Distribution
-from framehouse.events import Count, Name, Parameters, Queue, Record
+from framehouse.events import Count, Name, Parameters, Queue, Record, problems
 
 MAX_SCENES = 100_000
 MAX_SEGMENTS = 1_000_000
@@ -111,6 +112,14 @@ class BatchRequest(Record):
         if len(set(self.drill_down)) < len(self.drill_down):
             raise ValueError("drill_down names a dimension twice")
         return self
+
+
+def batch_request(body: object) -> BatchRequest:
+    """A request given as plain values: the body of POST /api/estimates, or its scenes. Raises ContractError."""
+    try:
+        return BatchRequest.model_validate({"scenes": body} if isinstance(body, list | tuple) else body)
+    except ValidationError as error:
+        raise ContractError("the batch is invalid", problems(error)) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+import framehouse
 from framehouse.errors import ContractError, NotFoundError
 from framehouse.estimates.batch import estimate_batch
 from framehouse.estimates.outcomes import history, stored
@@ -60,6 +61,18 @@ def test_one_scene(warehouse: Warehouse) -> None:
     assert answer.disk_mb is not None
     assert answer.disk_mb.mean == pytest.approx(2.5)
     assert (answer.confidence, answer.sample_count, answer.interval_reason) == ("high", 15, None)
+
+
+def test_notebooks_give_scenes_as_they_are(warehouse: Warehouse, database_url: str) -> None:
+    add_history(warehouse, 15)
+    with framehouse.connect(database_url) as analyst:
+        [one] = analyst.estimate([scene()]).scenes
+        [other] = analyst.estimate({"scenes": [scene()], "store": False}).scenes
+        assert one.estimate is not None
+        assert one.estimate == other.estimate
+        with pytest.raises(ContractError) as raised:
+            analyst.estimate([scene(target_seconds=-1)])
+    assert [problem.path for problem in raised.value.problems] == ["scenes[0].target_seconds"]
 
 
 @pytest.mark.parametrize(
