@@ -23,7 +23,7 @@ Seconds = Annotated[float, Field(ge=0.001, le=1e7, allow_inf_nan=False)]
 
 
 class Pool(Record):
-    """The workers that will do the work: their number, or their names."""
+    """The workers that will do the work: their number, or their names. Each takes every job."""
 
     worker_count: Annotated[int, Field(ge=1, le=10_000)] | None = None
     workers: Annotated[list[Name], Field(min_length=1, max_length=10_000)] | None = None
