@@ -72,7 +72,7 @@ def works_of(scene: SceneRequest) -> Works:
     if not said:
         return Works(segments, frames)
     width, height = (_number(said.get(name), _MOST_PIXELS) for name in ("width", "height"))
-    megapixel_frames = frames * width * height / 1e6 if frames and width and height else None
+    megapixel_frames = (frames or 0) * (width or 0) * (height or 0) / 1e6 or None  # of tiny numbers 0, too
     return Works(
         segments, frames, megapixel_frames, _number(said.get("input_duration_seconds"), _MOST_SECONDS)
     )

@@ -11,7 +11,7 @@ import framehouse
 from framehouse.errors import ContractError, NotFoundError
 from framehouse.estimates.batch import estimate_batch
 from framehouse.estimates.outcomes import history, stored
-from framehouse.estimates.scene import estimate_scene
+from framehouse.estimates.scene import Works, estimate_scene, works_of
 from framehouse.estimates.wire import BatchRequest, Estimate, NoEstimate, SceneRequest
 from framehouse.warehouse import Warehouse
 from framehouse.warehouse.maintain import maintain
@@ -73,6 +73,11 @@ def test_notebooks_give_scenes_as_they_are(warehouse: Warehouse, database_url: s
         with pytest.raises(ContractError) as raised:
             analyst.estimate([scene(target_seconds=-1)])
     assert [problem.path for problem in raised.value.problems] == ["scenes[0].target_seconds"]
+
+
+def test_pixels_that_come_to_nothing_are_no_amount_of_work() -> None:
+    tiny = scene(frame_count=100, parameters={"width": 1e-200, "height": 1e-200})
+    assert works_of(SceneRequest.model_validate(tiny)) == Works(5, 100)
 
 
 @pytest.mark.parametrize(
