@@ -117,7 +117,7 @@ class BatchRequest(Record):
 def batch_request(body: object) -> BatchRequest:
     """A request given as plain values: the body of POST /api/estimates, or its scenes. Raises ContractError."""
     try:
-        return BatchRequest.model_validate({"scenes": body} if isinstance(body, list | tuple) else body)
+        return BatchRequest.model_validate({"scenes": list(body)} if isinstance(body, list | tuple) else body)
     except ValidationError as error:
         raise ContractError("the batch is invalid", problems(error)) from None
 

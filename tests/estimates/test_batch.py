@@ -12,7 +12,7 @@ from framehouse.errors import ContractError, NotFoundError
 from framehouse.estimates.batch import estimate_batch
 from framehouse.estimates.outcomes import history, stored
 from framehouse.estimates.scene import Works, estimate_scene, works_of
-from framehouse.estimates.wire import BatchRequest, Estimate, NoEstimate, SceneRequest
+from framehouse.estimates.wire import BatchRequest, Estimate, NoEstimate, SceneRequest, batch_request
 from framehouse.warehouse import Warehouse
 from framehouse.warehouse.maintain import maintain
 from ingest.body import elements
@@ -73,6 +73,10 @@ def test_notebooks_give_scenes_as_they_are(warehouse: Warehouse, database_url: s
         with pytest.raises(ContractError) as raised:
             analyst.estimate([scene(target_seconds=-1)])
     assert [problem.path for problem in raised.value.problems] == ["scenes[0].target_seconds"]
+
+
+def test_scenes_are_a_list_or_a_tuple() -> None:
+    assert batch_request((scene(), scene())) == batch_request([scene(), scene()])
 
 
 def test_pixels_that_come_to_nothing_are_no_amount_of_work() -> None:
