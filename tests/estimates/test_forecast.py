@@ -58,6 +58,17 @@ def test_another_history_lends_its_spread_and_never_its_level() -> None:
     assert told.p90 > 11.5, "three that are alike to a hundredth do not prove it where others scatter"
 
 
+def test_what_is_the_same_each_time_is_said_to_be_where_others_scatter() -> None:
+    shared, rng = Shared(), np.random.default_rng(1)
+    wild, same = Forecaster(shared), Forecaster(shared)
+    for cost in rng.lognormal(9, 0.8, 200):
+        learn(wild, float(cost))
+    for _ in range(16):
+        learn(same, 10.0)
+    told = of(same)
+    assert (told.p10, told.p50, told.p90) == pytest.approx((10, 10, 10), rel=1e-3)
+
+
 def test_what_is_never_measured_as_anything_is_nothing() -> None:
     told = of(learned([0.0] * 5))
     assert (told.mean, told.p10, told.p50, told.p90) == (0, 0, 0, 0)
