@@ -349,7 +349,7 @@ def test_what_is_known_of_one_worker_is_not_known_of_all(warehouse: Warehouse) -
 
 
 def test_workers_of_other_work_are_not_usual_ones(warehouse: Warehouse) -> None:
-    """Nobody knows how a host that only makes thumbnails would do at portraits."""
+    """Nobody knows how hosts that only make thumbnails would do at portraits."""
     rng = np.random.default_rng(11)
     factors = {"w0": 0.8, "w1": 1.0, "w2": 1.25}
     store(
@@ -361,7 +361,7 @@ def test_workers_of_other_work_are_not_usual_ones(warehouse: Warehouse) -> None:
             )
             for n in range(40)
             for workflow, worker, seconds in [
-                ("thumbnail", "cpu", 1.0 if n else 50.0),
+                ("thumbnail", f"cpu{n % 2}", 1.0 if n else 50.0),
                 *(("portrait", name, float(10 * factor * rng.lognormal(0, 0.05))) for name, factor in factors.items()),
             ]
         ],
