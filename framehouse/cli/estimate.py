@@ -188,12 +188,12 @@ def _csv(text: str) -> list[dict[str, Any]]:
 
 
 def _parameter(cell: str) -> float | str:
-    """A number where it is one that JSON has."""
+    """A number where it is one in JSON, else text."""
     try:
-        value = float(cell)
+        value = json.loads(cell)
     except ValueError:
         return cell
-    return value if math.isfinite(value) else cell
+    return value if type(value) in {int, float} and math.isfinite(value) else cell
 
 
 def _has_warehouse() -> bool:

@@ -151,10 +151,12 @@ def test_parameters_are_columns_with_a_dot(tmp_path: Path) -> None:
         "workflow,target_seconds,segment_seconds,parameters.width,parameters.seed,parameters.style\n"
         "portrait,10,2,832,,noir\n"
         "portrait,10,2,,,\n"
+        "portrait,10,2,0832,18446744073709551615,NaN\n"
     )
-    first, second = read_request(str(file))["scenes"]
+    first, second, third = read_request(str(file))["scenes"]
     assert first["parameters"] == {"width": 832, "style": "noir"}
     assert "parameters" not in second
+    assert third["parameters"] == {"width": "0832", "seed": 2**64 - 1, "style": "NaN"}
 
 
 def test_parts_say_what_they_cost(estimate: Run, warehouse: Warehouse) -> None:
