@@ -96,7 +96,8 @@ class Forecaster:
     ) -> Prediction | None:
         """What an attempt with these amounts of work will cost, on that worker or on any; None without history."""
         _, outlook = self._now()
-        levels = outlook.levels(ln_works(works)[None], self._shared.effect(worker), self._own(worker))
+        effect = self._shared.effect(worker, self._workers())
+        levels = outlook.levels(ln_works(works)[None], effect, self._own(worker))
         said = outlook.predict(levels)
         middle = float(said.p50[0, cost])
         if math.isnan(middle):
@@ -123,9 +124,9 @@ class Forecaster:
         if worker == "any":
             return {}
         found = {}
-        for name, effect in self._shared.effects.items():
+        for name in self._shared.comparable(self._workers()):
             own = table.own(name)[cost, basis] if worker == "own" else math.nan
-            found[name] = float(effect[cost, 1] + (0.0 if math.isnan(own) else own))
+            found[name] = float(self._shared.effects[name][cost, 1] + (0.0 if math.isnan(own) else own))
         return found
 
     def learn(self, sample: Sample) -> None:
@@ -150,6 +151,12 @@ class Forecaster:
         self.samples = samples[-WINDOW:]
         self._known = None
 
+    def _workers(self) -> list[int]:
+        """Who did the attempts that are remembered."""
+        workers = self.samples["worker"]
+        found: list[int] = np.unique(workers[workers != NO_WORKER]).tolist()
+        return found
+
     def _own(self, worker: int | None) -> Array | None:
         if worker is None or not (self.samples["worker"] == worker).any():
             return None
@@ -158,7 +165,7 @@ class Forecaster:
     def _judge(self, costs: Array, works: Array, sample: Sample) -> None:
         """How well every candidate, the chosen interval and the worker's factor had foreseen this."""
         table, outlook = self._now()
-        effect = self._shared.effect(sample.worker)
+        effect = self._shared.effect(sample.worker, self._workers())
         levels = outlook.levels(works[None], effect, self._own(sample.worker))
         anyhow = outlook.predict(_on_any_worker(levels))
         said = anyhow if effect is None else outlook.predict(levels)
@@ -242,8 +249,8 @@ class Forecaster:
     ) -> None:
         """Move the worker's factor by how far this cost is from what it usually is, without any worker's factor; the
         less, the more of what is usual is its own: who works alone is neither fast nor slow."""
-        others = float(np.mean((self.samples["worker"] != worker) & (self.samples["worker"] != NO_WORKER)))
-        if others == 0:
+        others = [other for other in self._workers() if other != worker]
+        if not others:
             return
         level = outlook.yards(works[None])[0, :, 1] + table.statistics[:, 1, :, -1, MEDIAN]  # (C, bases)
         losses = np.where(np.isnan(level), np.inf, self._mean_losses()[:, 1, :, -1, MEDIAN])
@@ -251,9 +258,11 @@ class Forecaster:
         known = is_foreseen & ~np.isnan(residual)
         if not known.any():
             return
+        if worker not in self._shared.comparable(others):
+            self._shared.join(worker, others, np.where(known, residual, math.nan))
         n = outlook.record["counts"][known]
-        share = n / (n + 1) * others
-        effects = self._shared.effects.setdefault(worker, np.zeros((len(ln_costs), 2)))
+        share = n / (n + 1) * float(np.isin(self.samples["worker"], others).mean())
+        effects = self._shared.effects[worker]
         total = effects[known, 0] * _FORGET_SHARED + share
         effects[known, 1] += share * (residual[known] - effects[known, 1]) / total
         effects[known, 0] = total

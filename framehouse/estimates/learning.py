@@ -29,7 +29,7 @@ WALL, GPU = COSTS.index("wall_seconds"), COSTS.index("gpu_seconds")
 #: Of the layouts and of what they mean; forecasts of another version are learnt anew from raw.
 VERSION = 7
 _KEYS_A_ROUND = 32
-_EFFECT = np.dtype([("worker", "i4"), ("effect", "f8", (len(COSTS), 2))])
+_EFFECT = np.dtype([("worker", "i4"), ("crew", "i4"), ("effect", "f8", (len(COSTS), 2))])
 FACTOR = np.dtype([("worker", "i4"), ("ln_factor", "f8"), ("is_own", "?")])
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -52,10 +52,8 @@ class Learnt:
 
     @property
     def factors(self) -> npt.NDArray[np.void]:
-        """By how much (ln) each worker's wall time differs, of the workers that were seen here (`is_own`) or elsewhere.
-
-        Among workers that share no work the factors say nothing of each other.
-        """
+        """By how much (ln) each worker's wall time differs, of the workers that were seen here (`is_own`) and those who
+        share other work with them."""
         known = self.forecaster.factors(WALL)
         found = np.zeros(len(known), FACTOR)
         found["worker"], found["ln_factor"] = list(known), list(known.values())
@@ -247,6 +245,7 @@ def shared_of(session: Session) -> Shared:
         shared.record = _array(row["memory"], shared_layout(len(COSTS)))[0]
         effects = _array(row["effects"], _EFFECT)
         shared.effects = {int(one["worker"]): one["effect"] for one in effects}
+        shared.crews = {int(one["worker"]): int(one["crew"]) for one in effects}
     return shared
 
 
@@ -273,7 +272,7 @@ def _keep(session: Session, ids: Ids, one: Learnt | None) -> None:
 def _keep_shared(session: Session, shared: Shared) -> None:
     effects = np.zeros(len(shared.effects), _EFFECT)
     for place, (worker, effect) in enumerate(shared.effects.items()):
-        effects[place] = (worker, effect)
+        effects[place] = (worker, shared.crews[worker], effect)
     session.run(
         "forecasts.keep_shared",
         {

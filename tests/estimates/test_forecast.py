@@ -154,6 +154,24 @@ def test_who_works_alone_is_neither_fast_nor_slow() -> None:
     assert of(known, 9).p50 == pytest.approx(200, rel=0.3)
 
 
+def test_workers_that_share_no_work_say_nothing_of_each_other_until_they_do() -> None:
+    rng = np.random.default_rng(7)
+    shared = Shared()
+    thumbs, portraits = Forecaster(shared), Forecaster(shared)
+    for n in range(60):
+        learn(thumbs, float((1 if n else 50) * (0.9, 1.1)[n % 2] * rng.lognormal(0, 0.03)), worker=8 + n % 2)
+        learn(portraits, float(200 * (0.8, 1.25)[n % 2] * rng.lognormal(0, 0.03)), worker=n % 2)
+    assert set(portraits.factors(0)) == {0, 1}
+    assert of(portraits, 8).worker == "any"
+    assert of(portraits, 1).p50 == pytest.approx(250, rel=0.1)
+    for _ in range(3):
+        learn(portraits, 400.0, worker=8)
+    assert set(portraits.factors(0)) == {0, 1, 8, 9}
+    assert of(portraits, 8).p50 == pytest.approx(400, rel=0.1)
+    assert of(portraits, 9).p50 == pytest.approx(400 * 1.1 / 0.9, rel=0.15)
+    assert of(thumbs, 8).p50 == pytest.approx(0.9, rel=0.1)
+
+
 def test_a_worker_may_have_its_own_way_with_a_workflow() -> None:
     rng = np.random.default_rng(6)
     shared = Shared()

@@ -349,7 +349,8 @@ def test_what_is_known_of_one_worker_is_not_known_of_all(warehouse: Warehouse) -
 
 
 def test_workers_of_other_work_are_not_usual_ones(warehouse: Warehouse) -> None:
-    """Nobody knows how hosts that only make thumbnails would do at portraits."""
+    """Nobody knows how hosts that only make thumbnails would do at portraits; and one that is known to be slow by other
+    work does not make a new one slow."""
     rng = np.random.default_rng(11)
     factors = {"w0": 0.8, "w1": 1.0, "w2": 1.25}
     store(
@@ -362,15 +363,21 @@ def test_workers_of_other_work_are_not_usual_ones(warehouse: Warehouse) -> None:
             for n in range(40)
             for workflow, worker, seconds in [
                 ("thumbnail", f"cpu{n % 2}", 1.0 if n else 50.0),
+                ("proof", *(("w1", 1.0), ("slow", 20.0))[n % 2]),
                 *(("portrait", name, float(10 * factor * rng.lognormal(0, 0.05))) for name, factor in factors.items()),
             ]
         ],
     )  # fmt: skip
     learn(warehouse)
     asked = [scene(target_seconds=2.0)] * 20
-    known, new = (
-        ask(warehouse, *asked, pool={"workers": names}).wall_clock_hours for names in (["w1"], ["w1", "new"])
+    pools = ["w1"], ["w1", "new"], ["w1", "cpu0", "cpu1"], ["w1", "slow"]
+    known, new, hosts, slow = (
+        ask(warehouse, *asked, pool={"workers": names}).wall_clock_hours for names in pools
     )
     assert known is not None
     assert new is not None
+    assert hosts is not None
+    assert slow is not None
     assert new.p50 == pytest.approx(known.p50 / 2, rel=0.15)
+    assert hosts.p50 == pytest.approx(known.p50 / 3, rel=0.15)
+    assert slow.p50 > known.p50 * 0.9
