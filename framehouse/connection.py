@@ -1,6 +1,5 @@
 """`framehouse.connect()`: the warehouse as notebooks have it, with everything that an analyst asks of it."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from framehouse import metrics
@@ -28,12 +27,12 @@ class Connection(Warehouse):
     quality = reports.quality_report
     stages = reports.stages
 
-    def estimate(self, batch: BatchRequest | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> BatchAnswer:
+    def estimate(self, batch: BatchRequest | dict[str, Any] | list[dict[str, Any]]) -> BatchAnswer:
         """What a batch will take: its scenes, or all of a request. Stored, to be scored, unless it says otherwise.
 
         Raises ContractError with what is wrong and where.
         """
-        return estimate_batch(self, batch if isinstance(batch, BatchRequest) else batch_request(batch))
+        return estimate_batch(self, batch_request(batch))
 
 
 def connect(url: str | None = None) -> Connection:

@@ -29,7 +29,7 @@ WALL, GPU = COSTS.index("wall_seconds"), COSTS.index("gpu_seconds")
 #: Of the layouts and of what they mean; forecasts of another version are learnt anew from raw.
 VERSION = 7
 _KEYS_A_ROUND = 32
-_EFFECT = np.dtype([("worker", "i4"), ("crew", "i4"), ("effect", "f8", (len(COSTS), 2))])
+_EFFECT = np.dtype([("worker", "i4"), ("group", "i4"), ("effect", "f8", (len(COSTS), 2))])
 FACTOR = np.dtype([("worker", "i4"), ("ln_factor", "f8"), ("is_own", "?")])
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -245,7 +245,7 @@ def shared_of(session: Session) -> Shared:
         shared.record = _array(row["memory"], shared_layout(len(COSTS)))[0]
         effects = _array(row["effects"], _EFFECT)
         shared.effects = {int(one["worker"]): one["effect"] for one in effects}
-        shared.crews = {int(one["worker"]): int(one["crew"]) for one in effects}
+        shared.groups = {int(one["worker"]): int(one["group"]) for one in effects}
     return shared
 
 
@@ -272,7 +272,7 @@ def _keep(session: Session, ids: Ids, one: Learnt | None) -> None:
 def _keep_shared(session: Session, shared: Shared) -> None:
     effects = np.zeros(len(shared.effects), _EFFECT)
     for place, (worker, effect) in enumerate(shared.effects.items()):
-        effects[place] = (worker, shared.crews[worker], effect)
+        effects[place] = (worker, shared.groups[worker], effect)
     session.run(
         "forecasts.keep_shared",
         {

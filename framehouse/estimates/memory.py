@@ -116,14 +116,14 @@ class Shared:
     """What all histories have in common: the usual spread, which candidates do well, how far intervals have to be
     stretched, by the number of samples, and the workers' factors.
 
-    effects maps a worker to (C, 2): weight, and ln of the factor; crews maps it to the number of those whom it shares
-    work with, be it by way of third ones. Factors of different crews say nothing of each other.
+    effects maps a worker to (C, 2): weight, and ln of the factor; groups maps it to the number of those whom it shares
+    work with, be it by way of third ones. Factors of different groups say nothing of each other.
     """
 
     costs: int = 1
     record: np.void = field(init=False)
     effects: dict[int, Array] = field(default_factory=dict)
-    crews: dict[int, int] = field(default_factory=dict)
+    groups: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.record = np.zeros(1, shared_layout(self.costs))[0]
@@ -152,20 +152,20 @@ class Shared:
 
     def comparable(self, workers: Iterable[int]) -> set[int]:
         """Who shares work with one of these workers, they themselves among them."""
-        crews = {self.crews[worker] for worker in workers if worker in self.crews}
-        return {worker for worker, crew in self.crews.items() if crew in crews}
+        groups = {self.groups[worker] for worker in workers if worker in self.groups}
+        return {worker for worker, group in self.groups.items() if group in groups}
 
     def join(self, worker: int, others: Sequence[int], ln_factor: Array) -> None:
         """A worker has this factor, (C,), beside others whom it was not comparable with: from now on it is, and so is
-        its crew, whose factors all move by as much. NaN moves nothing."""
-        moved = [one for one in self.crews if self.crews[one] == self.crews.get(worker)] or [worker]
+        its group, whose factors all move by as much. NaN moves nothing."""
+        moved = self.comparable([worker]) or {worker}
         for one in (*moved, *others):
             self.effects.setdefault(one, np.zeros((self.costs, 2)))
         off = np.nan_to_num(ln_factor - self.effects[worker][:, 1])
         for one in moved:
             self.effects[one][:, 1] += off
         joined = self.comparable(others) | {*moved, *others}
-        self.crews |= dict.fromkeys(joined, min(joined))
+        self.groups |= dict.fromkeys(joined, min(joined))
 
     def effects_of(self, workers: npt.NDArray[np.int32]) -> Array:
         """ln of the factors of attempts' workers, (n, C): 0 of a worker that is new, NaN where none is known."""

@@ -151,7 +151,7 @@ class Outlook:
         counts, known = records["counts"], records["known_ratio"]
         said[..., MEAN] *= known
         said = np.where(((counts > 0) & (known == 0))[..., None], 0.0, said)
-        has_interval = (counts >= INTERVAL_FROM) & ((known >= MOSTLY_KNOWN) | (known == 0))
+        has_interval = (counts >= INTERVAL_FROM) & ~self.is_at_times_nothing
         low, middle, high, mean = np.moveaxis(said, 2, 0)
         low, high = (np.where(has_interval, end, np.nan) for end in (low, high))
         return Predicted(mean, low, middle, high, basis, worker)

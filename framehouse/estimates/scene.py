@@ -112,7 +112,7 @@ def _distributions(outlook: Outlook, said: Predicted) -> list[list[Distribution 
     found = np.stack([said.mean, said.p10, said.p50, said.p90], axis=2)
     found[is_wide & (said.p50 > 0), 1::2] = np.nan
     # The median of what is often nothing is nothing or of the rest.
-    found[np.isnan(said.p10) & outlook.is_at_times_nothing, 2] = np.nan
+    found[outlook.is_at_times_nothing, 2] = np.nan
     found[np.isnan(said.p50)] = np.nan
     ends = found.astype(object)
     ends[np.isnan(found)] = None

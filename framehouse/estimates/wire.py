@@ -115,7 +115,7 @@ class BatchRequest(Record):
 
 
 def batch_request(body: object) -> BatchRequest:
-    """A request given as plain values: the body of POST /api/estimates, or its scenes. Raises ContractError."""
+    """A request as it is or as plain values: the body of POST /api/estimates, or its scenes. Raises ContractError."""
     try:
         return BatchRequest.model_validate({"scenes": list(body)} if isinstance(body, list | tuple) else body)
     except ValidationError as error:
